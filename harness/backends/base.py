@@ -1,0 +1,224 @@
+"""What a backend must offer, and the words in which it reports what it saw.
+
+Everything here runs inside the backend's own interpreter, so this module and all that it
+imports use the standard library alone. A backend is one module (or package) with a class
+that satisfies `Backend`; nothing else in the harness knows its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict, TypeVar
+
+from harness.jsontypes import JSON
+
+T = TypeVar("T")
+
+
+class Declared(Mapping[str, JSON]):
+    """Declared settings that remember which of them the adapter has read.
+
+    The engine refuses to report a run in which a declared setting was never read: a value
+    that is accepted and silently dropped is the very thing this project exists to expose,
+    so the adapter cannot do it by accident. `in`, `len` and iteration do not count as reading.
+    """
+
+    def __init__(self, settings: Mapping[str, JSON]) -> None:
+        self._settings = dict(settings)
+        self._read: set[str] = set()
+
+    def __getitem__(self, path: str) -> JSON:
+        self._read.add(path)
+        return self._settings[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def unread(self) -> list[str]:
+        """Declared paths that nobody has asked for, sorted."""
+        return sorted(set(self._settings) - self._read)
+
+
+@dataclass(slots=True)
+class Calls:
+    """Every call the adapter makes into the upstream library, recorded as it is made.
+
+    This is the `forwarded` evidence: it is taken at the call itself, from the very objects
+    that are handed over, not from the config they were derived from.
+    """
+
+    entries: list[dict[str, JSON]] = field(default_factory=list)
+
+    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Record `name` and its arguments, then call `function` with them."""
+        entry: dict[str, JSON] = {"call": name}
+        if args:
+            entry["args"] = [describe(value) for value in args]
+        entry["kwargs"] = {key: describe(value) for key, value in kwargs.items()}
+        self.entries.append(entry)
+        return function(*args, **kwargs)
+
+
+def describe(value: object, depth: int = 4) -> JSON:
+    """A JSON picture of any object: plain data as it is, tensors by shape, the rest by class."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): describe(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [describe(item, depth - 1) for item in value]
+    shape = getattr(value, "shape", None)
+    if shape is not None and hasattr(value, "dtype"):
+        return f"{type(value).__name__}{list(shape)}:{value.dtype}"
+    to_dict = getattr(value, "to_dict", None)
+    if callable(to_dict) and depth > 0:
+        fields = {key: item for key, item in to_dict().items() if item is not None}
+        return {"class": type(value).__name__, **{k: describe(v, depth - 1) for k, v in fields.items()}}
+    text = str(value)
+    return f"<{type(value).__name__}>" if " object at 0x" in text else text
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """What an engine process is asked to load."""
+
+    model: str
+    """Local folder or hub id."""
+    cache_dir: str | None
+    """Hub cache to resolve `model` in, or None for upstream's default."""
+    settings: Declared
+    """The engine-scoped settings."""
+    scratch: str
+    """A folder of this engine process's own, deleted after it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateJob:
+    """One request-scoped piece of work on a loaded engine."""
+
+    settings: Declared
+    """The request-scoped settings."""
+    prompts: tuple[str, ...]
+    max_new_tokens: int
+    seeds: tuple[int, ...]
+    """The whole job is run once for each seed."""
+    instruments: frozenset[str]
+    """Costly observations wanted: members of `INSTRUMENTS`."""
+
+
+INSTRUMENTS = frozenset({"scores", "logits", "operators"})
+"""scores: `steps`; logits: `logits`; operators: `operators`. The rest is always observed."""
+
+
+class Output(TypedDict):
+    """What one prompt got under one seed."""
+
+    prompt: int
+    seed: int
+    token_ids: list[int]
+    """Generated ids only, the ending EOS included, padding left out."""
+    text: str
+    ended: bool
+    """True when the model ended by itself (EOS), False when it was cut."""
+
+
+class Step(TypedDict, total=False):
+    """One decoding step of one row: the raw logits against the scores the token was drawn from."""
+
+    prompt: int
+    seed: int
+    step: int
+    finite: int
+    """Scores left finite by the processors."""
+    vocabulary: int
+    scale: float | None
+    """Median of raw / processed over ids neither removed nor moved otherwise (the temperature)."""
+    kept_mass: float
+    """Sum of softmax(raw) over the ids left finite."""
+    kept_mass_without_last: float
+    """`kept_mass` less its smallest member: top_p keeps the smallest set that reaches p."""
+    kept_min_ratio: float
+    """Smallest p / max p among the ids left finite (min_p)."""
+    dropped_max_ratio: float | None
+    """Largest p / max p among the ids removed, None when none was."""
+    moved: list[int]
+    """Ids still finite whose score differs from the raw logit beyond one common scale (≤ 64)."""
+    context: list[int]
+    """Distinct ids of the context at this step that are still finite (≤ 64)."""
+    penalty: float | None
+    """Median over `moved` of the factor by which a repetition penalty would have moved it."""
+    argmax: int
+    """Id of the largest raw logit."""
+    token: int
+    """Id chosen."""
+
+
+class Chunk(TypedDict):
+    """A piece of streamed output as it arrived."""
+
+    prompt: int
+    at_s: float
+    """Seconds after the request was handed to the library."""
+    tokens: int
+    """Tokens the chunk carried."""
+
+
+class Observation(TypedDict, total=False):
+    """What was seen of one `GenerateJob`. Keys that do not apply are left out, never invented."""
+
+    outputs: list[Output]
+    forwards: list[list[int]]
+    """[rows, width] of the token ids of each forward call of the model, in order."""
+    batches: list[list[int]]
+    """Prompt indexes that went to the library together, in order (first seed)."""
+    beams: list[dict[str, JSON]]
+    """Per prompt: scores, lengths, log-probability sums and token ids of the returned beams."""
+    steps: list[Step]
+    logits: list[list[float]]
+    """Per prompt: raw logits of the first generated position at ≤ 256 evenly spaced ids."""
+    operators: dict[str, int]
+    """Calls of each operator or kernel that a profiler counted."""
+    chunks: list[Chunk]
+    arrivals: list[float]
+    """Seconds after the start at which each request was handed to the library."""
+    compiled: dict[str, JSON]
+    """Compile counters: their change during this job."""
+    processes: list[dict[str, JSON]]
+    """One entry a process that generated: pid, rank, prompts, local shapes."""
+    resolved: dict[str, JSON]
+    """Read back during generation from the live objects that do the work."""
+    seconds: float
+    """Time inside upstream's generate calls."""
+
+
+class Engine(Protocol):
+    """A loaded model that can be asked to generate."""
+
+    def read_back(self) -> dict[str, JSON]:
+        """What the loaded objects are really using (dtypes, module classes, devices, …)."""
+
+    def generate(self, job: GenerateJob, calls: Calls) -> Observation:
+        """Run the job. Exceptions of the library pass through untouched."""
+
+    def close(self) -> None:
+        """End whatever the engine started (other processes, files)."""
+
+
+class Backend(Protocol):
+    """An inference library: how to import, describe and load it."""
+
+    name: str
+    distributions: tuple[str, ...]
+    """Installed distributions whose versions belong to a result's provenance."""
+
+    def preload(self) -> None:
+        """Import the library, once, in the host. Must leave the accelerator uninitialised."""
+
+    def load(self, job: LoadJob, calls: Calls) -> Engine:
+        """Load in this process. Exceptions of the library pass through untouched."""

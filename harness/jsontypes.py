@@ -1,0 +1,11 @@
+"""The JSON types that travel between processes and into results."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+"""A value that `json.dumps` writes and `json.loads` gives back unchanged."""
+
+Settings: TypeAlias = "dict[str, JSON]"
+"""Flat view of a config: dotted parameter path to its declared value (None is left out)."""
