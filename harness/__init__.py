@@ -1,0 +1,1 @@
+"""Test-matrix harness: which parameter values really work on which inference backend."""

@@ -1,0 +1,50 @@
+"""The experiment config: schema, rules, and views of both. Imports no backend."""
+
+from __future__ import annotations
+
+from harness.config._types import BACKENDS, JSON, Backend
+from harness.config.experiment import ExperimentConfig
+from harness.config.flat import config_from_settings, settings
+from harness.config.presets import PRESETS
+from harness.config.pytorch import PyTorchConfig
+from harness.config.schema import LeafField, leaf_paths, schema_field
+from harness.config.shared import (
+    BatchingConfig,
+    BeamSearchConfig,
+    DecoderConfig,
+    ParallelismConfig,
+    QuantizationConfig,
+    TrafficSimulationConfig,
+)
+from harness.config.tensorrt import (
+    TensorRTCalibrationConfig,
+    TensorRTConfig,
+    TensorRTQuantizationConfig,
+)
+from harness.config.vllm import VLLMAttentionConfig, VLLMConfig, VLLMSpeculativeConfig
+
+__all__ = [
+    "BACKENDS",
+    "JSON",
+    "PRESETS",
+    "Backend",
+    "BatchingConfig",
+    "BeamSearchConfig",
+    "DecoderConfig",
+    "ExperimentConfig",
+    "LeafField",
+    "ParallelismConfig",
+    "PyTorchConfig",
+    "QuantizationConfig",
+    "TensorRTCalibrationConfig",
+    "TensorRTConfig",
+    "TensorRTQuantizationConfig",
+    "TrafficSimulationConfig",
+    "VLLMAttentionConfig",
+    "VLLMConfig",
+    "VLLMSpeculativeConfig",
+    "config_from_settings",
+    "leaf_paths",
+    "schema_field",
+    "settings",
+]
