@@ -1,0 +1,230 @@
+"""The language in which a matrix is declared: parameters, values, probes, workloads.
+
+A declaration states intent and evidence, never procedure: which values to try, what they need
+to be meaningful, what the control is, and which effect only a working parameter can show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from harness.backends.base import INSTRUMENTS, Observation
+from harness.jsontypes import JSON, Settings
+
+EMPTY: Final[Mapping[str, JSON]] = MappingProxyType({})
+
+
+class Scope(StrEnum):
+    """When a value takes effect."""
+
+    ENGINE = "engine"
+    """At load time: the value needs an engine of its own."""
+    REQUEST = "request"
+    """At each request: the value can share a loaded engine."""
+
+
+class Level(StrEnum):
+    """How deep the evidence of a pass goes."""
+
+    BEHAVIOUR = "behaviour"
+    """Seen in what the backend did."""
+    STATE = "state"
+    """Read back from the live objects that do the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that was seen of one run: its observation, the engine's read-back, the upstream calls."""
+
+    observation: Observation
+    read_back: Mapping[str, JSON]
+    calls: Sequence[Mapping[str, JSON]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Whether an effect is there, and in one line what was seen either way."""
+
+    holds: bool
+    saw: str
+
+
+Effect = Callable[[Seen, Seen, JSON], Shown]
+"""`effect(run, control, value)`: does `run` show what `value` does, measured against `control`?
+
+The harness evaluates it twice: on (treated, control), where it must hold, and on
+(control, control), where it must not. An effect that the control shows too proves nothing.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An effect that only the working parameter can show, and what it takes to see it."""
+
+    says: str
+    """The effect in words, as a reader of the page should understand it."""
+    effect: Effect
+    level: Level = Level.BEHAVIOUR
+    instruments: frozenset[str] = frozenset()
+    decisive: bool = True
+    """True when an applied value always shows the effect, so that its absence means `ignored`.
+    False when the absence proves nothing (the verdict is then `uncertain`)."""
+
+    def __post_init__(self) -> None:
+        if unknown := self.instruments - INSTRUMENTS:
+            raise ValueError(f"unknown instruments {sorted(unknown)}: expected {sorted(INSTRUMENTS)}")
+
+
+class OutputRule(StrEnum):
+    """What the treated run's tokens must be, measured against the control's."""
+
+    LOSSLESS = "lossless"
+    """Exactly the control's greedy tokens."""
+    LOSSY = "lossy"
+    """Close to the control's: see `Bound`."""
+    FREE = "free"
+    """The parameter is about the tokens: any are right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How far a lossy value may take the logits from the control's.
+
+    `relative_error` is |treated - control|₂ / |control - mean(control)|₂ of the first generated
+    position's logits, worst prompt. Needs the `logits` instrument, which the plan adds.
+    """
+
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is generated: the same for the treated run and its control."""
+
+    name: str
+    prompts: tuple[str, ...]
+    max_new_tokens: int = 16
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not self.seeds or self.max_new_tokens < 1:
+            raise ValueError(f"workload {self.name!r} needs prompts, seeds and max_new_tokens >= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A model derived from the shipped one, for values that need another checkpoint."""
+
+    name: str
+    build: Callable[[Path, Path], object]
+    """`build(shipped_model, folder)` makes and fills `folder`."""
+    locate: Callable[[Path], Mapping[str, str]]
+    """`locate(folder)` says what to load: {"model": …} and perhaps {"cache_dir": …}."""
+
+
+class Withheld:
+    """Marks a control in which the parameter is not set at all."""
+
+    def __repr__(self) -> str:
+        return "withheld"
+
+
+WITHHELD: Final = Withheld()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value to test. What is left out comes from the parameter's column."""
+
+    value: JSON
+    contrast: JSON | Withheld = WITHHELD
+    """The parameter's value in the control. `WITHHELD` leaves it to upstream's default."""
+    companions: Mapping[str, JSON] = field(default_factory=dict)
+    """Settings of both runs, besides the column's."""
+    control: Mapping[str, JSON] | None = None
+    """Settings of the control alone that replace companions of the same path."""
+    probe: Probe | None = None
+    output: OutputRule | Bound | None = None
+    workload: Workload | None = None
+    variant: Variant | None = None
+    needs: tuple[str, ...] | None = None
+    backends: tuple[str, ...] | None = None
+    """Only these columns test the value (None: every column of the parameter)."""
+    label: str | None = None
+    """Stands for the value in ids and pages where its JSON would be unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How one backend's cells of a parameter are run and judged."""
+
+    scope: Scope
+    probe: Probe
+    output: OutputRule | Bound
+    companions: Mapping[str, JSON] = field(default_factory=dict)
+    workload: Workload | None = None
+    variant: Variant | None = None
+    needs: tuple[str, ...] = ()
+    """What the machine must have: "cuda", "package:NAME", "cpus:N". Without it: not_run."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplicable:
+    """The parameter has no meaning for a backend, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter, declared once for all backends."""
+
+    path: str
+    section: str
+    values: tuple[Value, ...]
+    columns: Mapping[str, Column | NotApplicable]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A field of the schema that has no cells of its own, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Everything a project declares."""
+
+    parameters: tuple[Parameter, ...]
+    excluded: tuple[Excluded, ...]
+    sections: tuple[str, ...]
+    """Section headings in page order."""
+    base: Mapping[str, Mapping[str, JSON]]
+    """Backend to the settings every one of its cells starts from."""
+    workload: Workload
+    """Used where neither value nor column names one."""
+    shipped_model: Path
+    accelerator_model: str
+    """Model used by default where there is an NVIDIA GPU."""
+
+    def base_for(self, backend: str) -> Settings:
+        """Settings every cell of `backend` starts from."""
+        return dict(self.base.get(backend, EMPTY))
+
+
+def label(value: JSON) -> str:
+    """A value as it stands in ids and pages: `False`, `0.5`, `nf4`, `{"cpu":"4GiB"}`."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return str(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -1,0 +1,258 @@
+"""The engine process: one loaded engine, forked from the host that has imported the library.
+
+`start` forks; the child loads and then answers generate messages until it is killed. The
+child leads a process group of its own, dies with its host, and writes what the library
+prints into a log file whose tail becomes evidence when it ends badly.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from harness import processes
+from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
+from harness.jsontypes import JSON
+from harness.wire import Message, PeerGone, Wire, WireTimeout
+
+HARNESS_FOLDER = str(Path(__file__).resolve().parent)
+BOUNDARY = Calls.__call__.__code__
+_TAIL = 4000
+
+
+@dataclass(slots=True)
+class EngineProcess:
+    """The host's handle on one engine process."""
+
+    key: str
+    pid: int
+    wire: Wire
+    scratch: Path
+    loaded: Message | None = None
+    oom_kills_before: int = field(default_factory=lambda: oom_kills())
+
+    def ask(self, message: Message, timeout_s: float, phase: str) -> Message:
+        """Send a message (nothing when empty) and wait for its answer.
+
+        A crash or a hang ends the process and becomes a `failure` answer.
+        """
+        try:
+            if message:
+                self.wire.send(message)
+            return self.wire.receive(timeout_s)
+        except WireTimeout:
+            tail = self.log_tail()
+            self.end()
+            return failure(
+                phase,
+                "timed_out",
+                type="TimeoutError",
+                message=f"{phase} took longer than its limit of {timeout_s:g} s and was killed",
+                log=tail,
+            )
+        except PeerGone:
+            status = self.end()
+            return failure(
+                phase,
+                "crashed",
+                type="EngineDied",
+                message=f"engine process {processes.describe_status(status)} during {phase}",
+                log=self.log_tail(),
+                oom_killed=oom_kills() > self.oom_kills_before,
+            )
+
+    def log_tail(self) -> str:
+        """The end of what the library printed."""
+        try:
+            data = (self.scratch / "log").read_bytes()
+        except OSError:
+            return ""
+        return data[-_TAIL:].decode(errors="replace")
+
+    def end(self) -> int:
+        """Kill the process group and close the pipe; the wait status.
+
+        A process that is already dying keeps the status it dies of: the kernel closes its
+        pipe only after that is settled.
+        """
+        status = processes.end_group(self.pid)
+        self.wire.close()
+        return status
+
+    def discard(self) -> None:
+        """End the process and remove its scratch folder."""
+        self.end()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def start(backend: Backend, engine: Message, close_fds: list[int]) -> EngineProcess:
+    """Fork an engine process that begins to load `engine` at once.
+
+    Args:
+        backend: preloaded in this process.
+        engine: {"key", "model", "cache_dir", "settings"}.
+        close_fds: descriptors of this process that the child must not hold open.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="paramatrix-engine-"))
+    from_host, to_engine = os.pipe()
+    from_engine, to_host = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        for fd in (*close_fds, to_engine, from_engine):
+            os.close(fd)
+        _child(backend, engine, Wire(from_host, to_host), scratch)
+    os.close(from_host)
+    os.close(to_host)
+    return EngineProcess(
+        key=str(engine["key"]), pid=pid, wire=Wire(from_engine, to_engine), scratch=scratch
+    )
+
+
+def _child(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> NoReturn:
+    """Everything the forked process does. Never returns into the host's code."""
+    code = 1
+    try:
+        os.setsid()
+        processes.die_with_parent()
+        log = os.open(scratch / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(scratch)
+        sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
+        faulthandler.enable(file=2)
+        _serve(backend, engine, wire, scratch)
+        code = 0
+    except PeerGone:
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _serve(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> None:
+    loaded: list[Engine] = []
+    calls = Calls()
+    settings = Declared(_mapping(engine["settings"]))
+
+    def load() -> Message:
+        cache_dir = engine.get("cache_dir")
+        job = LoadJob(
+            model=str(engine["model"]),
+            cache_dir=None if cache_dir is None else str(cache_dir),
+            settings=settings,
+            scratch=str(scratch),
+        )
+        loaded.append(backend.load(job, calls))
+        return {"read_back": loaded[0].read_back()}
+
+    answer = attempt("load", load, calls, settings)
+    wire.send(answer)
+    while not answer.get("failure") or answer["phase"] == "generate":
+        message = wire.receive()
+        calls = Calls()
+        settings = Declared(_mapping(message["settings"]))
+        job = _job(message, settings)
+
+        def generate(job: GenerateJob = job, calls: Calls = calls) -> Message:
+            return {"observation": dict(loaded[0].generate(job, calls))}
+
+        answer = attempt("generate", generate, calls, settings)
+        wire.send(answer)
+
+
+def attempt(phase: str, work: Callable[[], Message], calls: Calls, settings: Declared) -> Message:
+    """Do one phase and report it: what was seen, or how it failed."""
+    began = time.perf_counter()
+    try:
+        answer = work()
+    except Exception as error:
+        answer = failure(
+            phase,
+            "exception",
+            type=_type_name(error),
+            message=str(error) or repr(error),
+            traceback="".join(traceback.format_exception(error))[-_TAIL:],
+            where=_where(error),
+        )
+    else:
+        if unread := settings.unread():
+            answer = failure(
+                phase,
+                "not_forwarded",
+                type="NotForwarded",
+                message=f"the adapter never read {', '.join(unread)} during {phase}",
+                where="harness",
+            )
+    return {**answer, "phase": phase, "seconds": time.perf_counter() - began, "calls": list(calls.entries)}
+
+
+def failure(phase: str, kind: str, **facts: str | bool) -> Message:
+    """The one shape of a failure: its phase, kind and what is known of it."""
+    return {"phase": phase, "failure": {"phase": phase, "kind": kind, **facts}}
+
+
+def _where(error: BaseException) -> str:
+    """Whose code raised: the library's, or ours.
+
+    A call refused at its signature raises in the recorder's own frame; that is the library's
+    refusal, not our fault.
+    """
+    frame: TracebackType | None = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return "harness"
+    code = frame.tb_frame.f_code
+    return "harness" if code.co_filename.startswith(HARNESS_FOLDER) and code is not BOUNDARY else "upstream"
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _mapping(value: JSON) -> Message:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected settings as a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _job(message: Message, settings: Declared) -> GenerateJob:
+    def items(key: str) -> list[object]:
+        value = message[key]
+        if not isinstance(value, list):
+            raise TypeError(f"{key}: expected a JSON list, got {type(value).__name__}")
+        return list(value)
+
+    return GenerateJob(
+        settings=settings,
+        prompts=tuple(str(item) for item in items("prompts")),
+        max_new_tokens=int(str(message["max_new_tokens"])),
+        seeds=tuple(int(str(item)) for item in items("seeds")),
+        instruments=frozenset(str(item) for item in items("instruments")),
+    )
+
+
+def oom_kills() -> int:
+    """How often the kernel's out-of-memory killer has struck in our control group."""
+    try:
+        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
+            name, count = line.split()
+            if name == "oom_kill":
+                return int(count)
+    except (OSError, ValueError):
+        pass
+    return 0

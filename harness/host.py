@@ -1,0 +1,245 @@
+"""The pytest side's handle on a backend host: start it, ask it, survive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.declare import Seen
+from harness.failure import Failure, one_line
+from harness.jsontypes import JSON
+from harness.plan import Run
+from harness.wire import Message, PeerGone, Wire, WireTimeout
+
+
+class HostUnavailable(RuntimeError):
+    """The backend host cannot be started; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds a phase may take before its engine is killed."""
+
+    start_s: float = 300.0
+    """Import of the library."""
+    load_s: float = 300.0
+    generate_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """How to run `python -m harness.worker` for one backend."""
+
+    command: tuple[str, ...]
+    """What stands before `-m harness.worker`: an interpreter, or `docker run … python`."""
+    root: Path
+    """Put on PYTHONPATH, so that the interpreter finds `harness`."""
+
+    def missing(self) -> str | None:
+        """Why the command cannot be started at all, or None."""
+        if shutil.which(self.command[0]) is None:
+            return f"{self.command[0]} does not exist"
+        return None
+
+    def popen(self, arguments: list[str], stderr: int, cwd: Path) -> subprocess.Popen[bytes]:
+        """Start the worker with private pipes, in a process group of its own."""
+        path = os.pathsep.join(filter(None, (str(self.root), os.environ.get("PYTHONPATH"))))
+        return subprocess.Popen(
+            [*self.command, "-m", "harness.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            start_new_session=True,
+        )
+
+    def describe(self, backend: str, timeout_s: float = 60.0) -> dict[str, JSON]:
+        """The interpreter's snapshot: versions, CPU, memory, GPUs.
+
+        Raises:
+            HostUnavailable: the interpreter is missing or cannot run the worker.
+        """
+        if reason := self.missing():
+            raise HostUnavailable(reason)
+        with tempfile.TemporaryDirectory(prefix="paramatrix-") as folder:
+            process = self.popen(["describe", backend], subprocess.PIPE, Path(folder))
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                raise HostUnavailable(f"{self.command[0]} gave no answer within {timeout_s:g} s") from None
+        try:
+            snapshot = json.loads(out.decode().strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            raise HostUnavailable(one_line(err.decode(errors="replace")[-300:]) or "no answer") from None
+        if not isinstance(snapshot, dict):
+            raise HostUnavailable(f"expected a JSON object, got {one_line(out.decode(errors='replace'))}")
+        return snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run that was made: what was seen, or how it failed."""
+
+    seen: Seen | None
+    failure: Failure | None
+    load_s: float = 0.0
+    generate_s: float = 0.0
+    upstream_s: float = 0.0
+    """Seconds inside the library's own load and generate."""
+    new_engine: bool = False
+    reused: bool = False
+    """True when an earlier observation of the same run stands in."""
+
+
+class Observer(Protocol):
+    """What can make a run happen."""
+
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool) -> Attempt:
+        """Do the run, in a fresh engine if asked; failures are returned, not raised."""
+
+    def close(self) -> None:
+        """End whatever was started."""
+
+
+class BackendHost:
+    """One worker process, started on first use and again if it is lost."""
+
+    def __init__(self, backend: str, launcher: Launcher, limits: Limits, keep: int = 2) -> None:
+        self.backend = backend
+        self.launcher = launcher
+        self.limits = limits
+        self.keep = keep
+        self.start_s = 0.0
+        """Seconds the last start took: the import of the library."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wire: Wire | None = None
+        self._folder: Path | None = None
+
+    def start(self) -> None:
+        """Start the worker and wait until it has imported the library.
+
+        Raises:
+            HostUnavailable: it cannot be started, or the import fails.
+        """
+        if self._process is not None:
+            return
+        if reason := self.launcher.missing():
+            raise HostUnavailable(reason)
+        began = time.perf_counter()
+        self._folder = Path(tempfile.mkdtemp(prefix="paramatrix-host-"))
+        with (self._folder / "log").open("wb") as log:
+            self._process = self.launcher.popen(["serve", self.backend, str(self.keep)], log.fileno(), self._folder)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
+        try:
+            ready = self._wire.receive(self.limits.start_s)
+        except (PeerGone, WireTimeout, ValueError) as error:
+            tail = self._log_tail()
+            self.close()
+            raise HostUnavailable(f"the {self.backend} host did not start: {one_line(tail or str(error))}") from error
+        if ready.get("event") != "ready":
+            self.close()
+            raise HostUnavailable(
+                f"the {self.backend} host cannot import its library: {ready.get('type')}: {ready.get('message')}"
+            )
+        self.start_s = time.perf_counter() - began
+
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool) -> Attempt:
+        """Do the run. A lost worker is started anew and asked once more."""
+        request: Message = {
+            "engine": {"key": run.engine_key, "model": model, "cache_dir": cache_dir, "settings": run.engine},
+            "job": {
+                "settings": run.request,
+                "prompts": list(run.workload.prompts),
+                "max_new_tokens": run.workload.max_new_tokens,
+                "seeds": list(run.workload.seeds),
+                "instruments": sorted(run.instruments),
+            },
+            "limits": {"load_s": self.limits.load_s, "generate_s": self.limits.generate_s},
+            "fresh": fresh,
+        }
+        for last in (False, True):
+            self.start()
+            assert self._wire is not None
+            try:
+                self._wire.send(request)
+                return _attempt(self._wire.receive(self.limits.load_s + self.limits.generate_s + 60.0))
+            except (PeerGone, WireTimeout, ValueError) as error:
+                tail = self._log_tail()
+                self.close()
+                if last:
+                    text = f"the backend host was lost twice: {one_line(tail[-300:] or str(error))}"
+                    return Attempt(None, Failure("load", "host_lost", type(error).__name__, text, where="upstream"))
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close the worker's stdin so that it ends its engines and leaves; insist if it does not."""
+        process, self._process, self._wire = self._process, None, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def _log_tail(self) -> str:
+        try:
+            return (self._folder / "log").read_bytes()[-2000:].decode(errors="replace") if self._folder else ""
+        except OSError:
+            return ""
+
+
+def _attempt(answer: Message) -> Attempt:
+    timing = {
+        "load_s": _number(answer.get("load_s")),
+        "generate_s": _number(answer.get("generate_s")),
+        "upstream_s": _number(answer.get("upstream_load_s")) + _number(answer.get("generate_s")),
+    }
+    new = bool(answer.get("new_engine"))
+    facts = answer.get("failure")
+    if isinstance(facts, dict):
+        return Attempt(None, Failure.parse(facts), new_engine=new, **timing)
+    observation, read_back, calls = answer["observation"], answer["read_back"], answer["calls"]
+    assert isinstance(observation, dict)
+    assert isinstance(read_back, dict)
+    assert isinstance(calls, list)
+    seen = Seen(observation, read_back, [_mapping(c) for c in calls])  # type: ignore[arg-type]
+    return Attempt(seen, None, new_engine=new, **timing)
+
+
+def _mapping(value: JSON) -> Mapping[str, JSON]:
+    return value if isinstance(value, dict) else {"call": value}
+
+
+def _number(value: JSON) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -1,0 +1,99 @@
+"""Findings from observations: probe(control, treated). Pure: no processes, no files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.declare import Bound, OutputRule, Seen, Shown
+from harness.failure import one_line
+from harness.jsontypes import JSON
+from harness.plan import Cell
+from harness.verdict import Cause, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a pair of runs says about a cell."""
+
+    verdict: Verdict
+    treated: Shown | None = None
+    control: Shown | None = None
+    output: str | None = None
+    """How the treated tokens compare with the control's, where that is judged."""
+
+
+def judge(cell: Cell, treated: Seen, control: Seen) -> Finding:
+    """Judge one cell from its treated run and its control.
+
+    A pass needs all of it: the effect is there in the treated run, it is not there in the
+    control, and the output is what the declaration allows.
+    """
+    try:
+        shown = cell.probe.effect(treated, control, cell.value)
+        null = cell.probe.effect(control, control, cell.value)
+        fine, output = _output(cell.output, treated, control)
+    except Exception as error:  # a probe is user code: whatever it raises is its own problem
+        reason = one_line(f"the probe could not read the observation: {type(error).__name__}: {error}")
+        return Finding(Verdict(Cause.PROBE_ERROR, reason))
+    return Finding(_verdict(cell, shown, null, fine, output), shown, null, output)
+
+
+def _verdict(cell: Cell, shown: Shown, null: Shown, fine: bool, output: str | None) -> Verdict:
+    against = "" if cell.contrast == "withheld" else f" with {cell.contrast}"
+    if not shown.holds and cell.probe.decisive:
+        if null.holds:
+            text = f"{shown.saw}; the control{against} shows the effect instead: {null.saw}"
+        else:
+            text = f"accepted but not applied: {shown.saw}; control{against}: {null.saw}"
+        return Verdict(Cause.IGNORED, one_line(text))
+    if not fine:
+        return Verdict(Cause.WRONG_OUTPUT, one_line(f"{output}; {shown.saw}"))
+    if not shown.holds:
+        return Verdict(Cause.NO_EFFECT, one_line(f"{shown.saw}; control{against}: {null.saw}"))
+    if null.holds:
+        return Verdict(Cause.NO_EFFECT, one_line(f"the control{against} shows it too: {null.saw}"))
+    return Verdict(Cause.CONFIRMED, one_line(f"{shown.saw}; control{against}: {null.saw}"))
+
+
+def _output(rule: OutputRule | Bound, treated: Seen, control: Seen) -> tuple[bool, str | None]:
+    if isinstance(rule, Bound):
+        error = relative_error(treated, control)
+        text = f"logits differ from the control's by {error:.3g} (bound {rule.relative_error:g})"
+        return error <= rule.relative_error, text
+    if rule is OutputRule.FREE:
+        return True, None
+    ours, theirs = tokens(treated), tokens(control)
+    if ours == theirs:
+        return True, f"all {len(ours)} outputs equal the control's token for token"
+    differing = [key for key in sorted(set(ours) | set(theirs)) if ours.get(key) != theirs.get(key)]
+    first = differing[0]
+    text = (
+        f"{len(differing)} of {len(theirs)} outputs differ from the control's greedy tokens, first: prompt "
+        f"{first[0]} gives {_head(ours.get(first))} against {_head(theirs.get(first))}"
+    )
+    return False, text
+
+
+def tokens(seen: Seen) -> dict[tuple[int, int], list[int]]:
+    """(prompt, seed) to the generated ids."""
+    return {(o["prompt"], o["seed"]): list(o["token_ids"]) for o in seen.observation["outputs"]}
+
+
+def relative_error(treated: Seen, control: Seen) -> float:
+    """Worst prompt's relative error of the first position's logits (see `Bound`); inf on NaN."""
+    ours, theirs = treated.observation["logits"], control.observation["logits"]
+    if len(ours) != len(theirs) or not ours:
+        raise ValueError(f"logits of {len(ours)} prompts against {len(theirs)}")
+    worst = 0.0
+    for row, reference in zip(ours, theirs, strict=True):
+        mean = math.fsum(reference) / len(reference)
+        spread = math.sqrt(math.fsum((x - mean) ** 2 for x in reference))
+        error = math.sqrt(math.fsum((x - y) ** 2 for x, y in zip(row, reference, strict=True)))
+        ratio = error / spread if spread > 0 else math.inf
+        worst = max(worst, ratio if ratio == ratio else math.inf)
+    return worst
+
+
+def _head(ids: list[int] | None) -> JSON:
+    return None if ids is None else ids[:8]

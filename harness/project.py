@@ -1,0 +1,108 @@
+"""Where a project keeps its declarations, templates, reports and environments."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.backends import MODULES
+from harness.declare import Matrix
+from harness.host import Launcher, Limits
+
+
+class ProjectError(RuntimeError):
+    """The project cannot be used as it is; one line that says what to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The `[tool.paramatrix]` table of a project's pyproject.toml, with its defaults."""
+
+    root: Path
+    declarations: str
+    templates: Path
+    reports: Path
+    environments: Path
+    requirements: Path
+    cache: Path
+    launchers: dict[str, tuple[str, ...]]
+    limits: Limits
+
+    @property
+    def results(self) -> Path:
+        """The results file of the project."""
+        return self.reports / "results.jsonl"
+
+    def launcher(self, backend: str) -> Launcher:
+        """How to start `backend`'s host: the configured command, or its environment's interpreter."""
+        default = (str(self.environments / backend / "bin" / "python"),)
+        return Launcher(command=self.launchers.get(backend, default), root=self.root)
+
+    def installed(self) -> list[str]:
+        """Backends whose interpreter exists."""
+        return [name for name in MODULES if self.launcher(name).missing() is None]
+
+    def matrix(self) -> Matrix:
+        """Import the declarations.
+
+        Raises:
+            ProjectError: the module is missing or has no `MATRIX`.
+        """
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        try:
+            matrix = getattr(importlib.import_module(self.declarations), "MATRIX", None)
+        except ModuleNotFoundError as error:
+            raise ProjectError(f"cannot import the declarations {self.declarations!r}: {error}") from error
+        if not isinstance(matrix, Matrix):
+            raise ProjectError(f"{self.declarations}.MATRIX should be a harness.declare.Matrix, got {matrix!r}")
+        return matrix
+
+
+def find(start: Path | None = None) -> Project:
+    """The project that `start` (default: the working folder) lies in.
+
+    Raises:
+        ProjectError: no pyproject.toml with a `[tool.paramatrix]` table above it.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        if not file.is_file():
+            continue
+        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("paramatrix")
+        if table is not None:
+            return _project(folder, table)
+    raise ProjectError(
+        f"no pyproject.toml with a [tool.paramatrix] table in {here} or above it: run this inside a checkout"
+    )
+
+
+def _project(root: Path, table: dict[str, object]) -> Project:
+    known = {"declarations", "templates", "reports", "environments", "requirements", "cache", "launchers", "limits"}
+    if unknown := sorted(set(table) - known):
+        raise ProjectError(
+            f"[tool.paramatrix] has unknown keys {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
+        )
+
+    def folder(key: str, default: str) -> Path:
+        return root / str(table.get(key, default))
+
+    launchers = table.get("launchers", {})
+    limits = table.get("limits", {})
+    if not isinstance(launchers, dict) or not isinstance(limits, dict):
+        raise ProjectError("[tool.paramatrix] launchers and limits should be tables")
+    return Project(
+        root=root,
+        declarations=str(table.get("declarations", "matrix")),
+        templates=folder("templates", "templates"),
+        reports=folder("reports", "reports"),
+        environments=folder("environments", ".venvs"),
+        requirements=folder("requirements", "requirements"),
+        cache=folder("cache", ".cache"),
+        launchers={name: tuple(str(part) for part in command) for name, command in launchers.items()},
+        limits=Limits(**{key: float(value) for key, value in limits.items()}),
+    )

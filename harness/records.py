@@ -1,0 +1,177 @@
+"""What a results file holds: one run record, then one cell record for each cell that ended.
+
+These models are the schema: `docs/results.schema.json` is generated from them, and the store
+validates every line against them when it reads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from harness.verdict import Cause, Outcome
+
+FORMAT = 1
+"""Version of the file format."""
+
+Json = Any  # pydantic's own JsonValue refuses no more than the writer already guarantees
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Planned(_Record):
+    """A cell that a run set out to judge."""
+
+    cell: str
+    backend: str
+    row: str
+    section: str
+
+
+class HarnessInfo(_Record):
+    """Which harness measured."""
+
+    version: str
+    commit: str | None
+    """Git commit; ends in "+dirty" when the tree differed from it; None outside a checkout."""
+    python: str
+
+
+class BackendInfo(_Record):
+    """Which backend was measured, on what."""
+
+    model: str
+    model_hash: str | None
+    """SHA-256 prefix of a local model folder; None for a hub id."""
+    python: str | None = None
+    packages: dict[str, str | None] = {}
+    cpu: str | None = None
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    gpus: list[dict[str, Json]] = []
+    platform: str | None = None
+    unavailable: str | None = None
+    """Why the backend could not be described; its cells are then `not_run`."""
+
+    @property
+    def device(self) -> str:
+        """"NVIDIA H100 80GB HBM3" or "CPU (name, 2 cores)"."""
+        if self.gpus:
+            names = [str(gpu.get("name")) for gpu in self.gpus]
+            return ", ".join(f"{names.count(n)} × {n}" if names.count(n) > 1 else n for n in dict.fromkeys(names))
+        return f"CPU ({self.cpu or 'unknown'}, {self.cpus or '?'} cores)"
+
+    @property
+    def driver(self) -> str | None:
+        """Driver version of the first GPU."""
+        return str(self.gpus[0].get("driver")) if self.gpus else None
+
+
+class RunRecord(_Record):
+    """Provenance: who measured what, when, where, with which versions."""
+
+    record: Literal["run"] = "run"
+    format: Literal[1] = FORMAT
+    run: str
+    started: str
+    """UTC, ISO 8601, seconds."""
+    narrowed: bool
+    """True when only a part of the matrix was asked for: other cells keep their records."""
+    harness: HarnessInfo
+    backends: dict[str, BackendInfo]
+    sections: list[str]
+    planned: list[Planned]
+
+
+class Evidence(_Record):
+    """declared → forwarded → resolved → behaved."""
+
+    level: Literal["behaviour", "state"] | None
+    """How deep a confirmation goes; None where nothing was confirmed."""
+    declared: dict[str, Json]
+    """Flat settings of the treated run."""
+    forwarded: list[dict[str, Json]] | None
+    """Upstream calls of the treated run, recorded as they were made; None if it never got there."""
+    resolved: dict[str, Json] | None
+    """Read back from live upstream objects."""
+    observed: dict[str, Json] | None
+    """{"effect", "holds", "saw"} of the treated run, or {"failure": …}."""
+    control: dict[str, Json] | None
+    """{"contrast", "holds", "saw"} of the control, or {"contrast", "failure": …}."""
+
+
+class Timing(_Record):
+    """Seconds spent on a cell, over all its attempts."""
+
+    queue_s: float
+    """Waiting for the backend host (its import of the library)."""
+    load_s: float
+    """Loading engines."""
+    generate_s: float
+    """Generating."""
+    upstream_s: float
+    """Of these, inside the library's own calls."""
+    wall_s: float
+
+
+class AttemptRecord(_Record):
+    """One run that was made for a cell."""
+
+    role: Literal["treated", "control"]
+    outcome: str
+    """"ran", "reused" (an earlier observation of the same run), or how it failed."""
+    new_engine: bool
+
+
+class CellRecord(_Record):
+    """A judged cell."""
+
+    record: Literal["cell"] = "cell"
+    run: str
+    """The run that measured it."""
+    cell: str
+    backend: str
+    parameter: str
+    value: Json
+    section: str
+    scope: Literal["engine", "request"]
+    verdict: Outcome
+    cause: Cause
+    reason: str
+    evidence: Evidence
+    timing: Timing
+    attempts: list[AttemptRecord]
+    note: str = ""
+
+    @property
+    def row(self) -> str:
+        """The page's row."""
+        return self.cell.removeprefix(f"{self.backend}-")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CellRecord:
+        if self.cause.outcome is not self.verdict:
+            raise ValueError(f"cause {self.cause} means {self.cause.outcome}, not {self.verdict}")
+        if "\n" in self.reason:
+            raise ValueError("reason: expected one line")
+        if self.verdict is Outcome.PASS:
+            seen, control = self.evidence.observed or {}, self.evidence.control or {}
+            if self.evidence.level is None or seen.get("holds") is not True or control.get("holds") is not False:
+                raise ValueError("a pass needs an effect that the treated run shows and the control does not")
+        return self
+
+
+Line = Annotated[RunRecord | CellRecord, Field(discriminator="record")]
+LINE: TypeAdapter[RunRecord | CellRecord] = TypeAdapter(Line)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of one line of a results file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "paramatrix results: one line",
+        **LINE.json_schema(),
+    }
