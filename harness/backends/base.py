@@ -140,7 +140,11 @@ class Step(TypedDict, total=False):
     scale: float | None
     """Median of raw / processed over ids neither removed nor moved otherwise (the temperature)."""
     kept_mass: float
-    """Sum of softmax(raw) over the ids left finite."""
+    """Sum of p over the ids left finite.
+
+    p is softmax of the scores with the removed ids put back at raw / scale: the distribution
+    that top_k, top_p and min_p choose from.
+    """
     kept_mass_without_last: float
     """`kept_mass` less its smallest member: top_p keeps the smallest set that reaches p."""
     kept_min_ratio: float
@@ -163,10 +167,13 @@ class Chunk(TypedDict):
     """A piece of streamed output as it arrived."""
 
     prompt: int
+    seed: int
     at_s: float
     """Seconds after the request was handed to the library."""
     tokens: int
-    """Tokens the chunk carried."""
+    """Tokens the chunk carried; 0 for text that was only held back until the end."""
+    text: str
+    """Text that became final with it. The chunks of one output joined are its text."""
 
 
 class Observation(TypedDict, total=False):
@@ -193,6 +200,8 @@ class Observation(TypedDict, total=False):
     """One entry a process that generated: pid, rank, prompts, local shapes."""
     resolved: dict[str, JSON]
     """Read back during generation from the live objects that do the work."""
+    memory: dict[str, JSON]
+    """Peak bytes so far: of the process, of each accelerator."""
     seconds: float
     """Time inside upstream's generate calls."""
 

@@ -1,0 +1,186 @@
+"""Which upstream argument each setting is: tables, and the few that need explaining.
+
+A setting that is absent is never forwarded, so upstream's default applies. One that is
+present always is, `False`, `0` and explicit defaults included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from harness.backends.base import Declared
+from harness.backends.batching import Batching
+from harness.backends.pacing import Traffic
+from harness.jsontypes import JSON
+
+MODEL = {
+    "fp_precision": "dtype",
+    "pytorch.attn_implementation": "attn_implementation",
+    "pytorch.device_map": "device_map",
+    "pytorch.max_memory": "max_memory",
+    "pytorch.revision": "revision",
+    "pytorch.trust_remote_code": "trust_remote_code",
+}
+"""Engine scope: `AutoModelForCausalLM.from_pretrained`."""
+
+TOKENIZER = {
+    "pytorch.revision": "revision",
+    "pytorch.trust_remote_code": "trust_remote_code",
+}
+"""Engine scope: `AutoTokenizer.from_pretrained`; a tokenizer is versioned with its model."""
+
+BITSANDBYTES = {
+    f"{section}.{name}": name
+    for section in ("quantization", "pytorch")
+    for name in (
+        "load_in_4bit",
+        "load_in_8bit",
+        "bnb_4bit_quant_type",
+        "bnb_4bit_compute_dtype",
+        "bnb_4bit_use_double_quant",
+    )
+}
+"""Engine scope: `BitsAndBytesConfig`. The shared and the native spelling are equivalent."""
+
+COMPILE = {
+    "pytorch.torch_compile_mode": "mode",
+    "pytorch.torch_compile_backend": "backend",
+}
+"""Engine scope: `torch.compile`, when `pytorch.torch_compile` is True."""
+
+GENERATE = {
+    "decoder.temperature": "temperature",
+    "decoder.do_sample": "do_sample",
+    "decoder.top_k": "top_k",
+    "decoder.top_p": "top_p",
+    "decoder.min_p": "min_p",
+    "decoder.repetition_penalty": "repetition_penalty",
+    "decoder.min_new_tokens": "min_new_tokens",
+    "decoder.beam_search.num_beams": "num_beams",
+    "decoder.beam_search.length_penalty": "length_penalty",
+    "decoder.beam_search.early_stopping": "early_stopping",
+    "decoder.beam_search.no_repeat_ngram_size": "no_repeat_ngram_size",
+    "pytorch.num_beams": "num_beams",
+    "pytorch.length_penalty": "length_penalty",
+    "pytorch.early_stopping": "early_stopping",
+    "pytorch.no_repeat_ngram_size": "no_repeat_ngram_size",
+    "pytorch.use_cache": "use_cache",
+    "pytorch.cache_implementation": "cache_implementation",
+    "pytorch.prompt_lookup_num_tokens": "prompt_lookup_num_tokens",
+    "max_output_tokens": "max_new_tokens",
+}
+"""Request scope: `model.generate`."""
+
+ENGINE_PATHS = frozenset(
+    {*MODEL, *BITSANDBYTES, *COMPILE, "pytorch.torch_compile", "quantization.quantization"}
+    | {"parallelism.strategy", "parallelism.degree", "pytorch.num_processes"}
+)
+REQUEST_PATHS = frozenset(
+    {*GENERATE, "decoder.preset", "decoder.beam_search.enabled", "streaming", "random_seed"}
+    | {"batching.batch_size", "batching.strategy", "batching.max_tokens_per_batch", "pytorch.batch_size"}
+    | {f"traffic_simulation.{name}" for name in ("enabled", "mode", "target_qps", "seed")}
+)
+EITHER_PATHS = frozenset({"passthrough_kwargs"})
+"""Goes to `from_pretrained` from a load job and to `generate` from a generate job."""
+
+
+class ConflictingSettings(ValueError):
+    """Two settings of one experiment ask for different things of one upstream argument."""
+
+
+def take(settings: Declared, table: Mapping[str, str]) -> dict[str, Any]:
+    """The upstream arguments that `settings` declares by `table`, values as they are.
+
+    Raises:
+        ConflictingSettings: two paths give one argument different values.
+    """
+    arguments: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for path, name in table.items():
+        if path not in settings:
+            continue
+        value = settings[path]
+        if name in arguments and arguments[name] != value:
+            raise ConflictingSettings(
+                f"{path}={value!r} contradicts {origin[name]}={arguments[name]!r}: both are `{name}` upstream"
+            )
+        arguments[name] = value
+        origin[name] = path
+    return arguments
+
+
+def model_arguments(settings: Declared) -> dict[str, Any]:
+    """Keyword arguments of `AutoModelForCausalLM.from_pretrained`, quantisation left out."""
+    arguments = take(settings, MODEL)
+    if isinstance(arguments.get("max_memory"), dict):
+        # JSON has string keys only, accelerate tells device 0 from "cpu" by the key's type
+        arguments["max_memory"] = {
+            int(device) if device.isdigit() else device: limit for device, limit in arguments["max_memory"].items()
+        }
+    arguments.update(passthrough(settings))
+    return arguments
+
+
+def generate_arguments(settings: Declared, max_new_tokens: int) -> dict[str, Any]:
+    """Keyword arguments of `model.generate`, tensors, streamer and observation left out."""
+    if "decoder.preset" in settings:
+        # a name for a set of fields: the config has expanded it and they are declared themselves
+        settings["decoder.preset"]
+    arguments = {"max_new_tokens": max_new_tokens, **take(settings, GENERATE)}
+    if "decoder.beam_search.enabled" in settings:
+        arguments["num_beams"] = _beams(bool(settings["decoder.beam_search.enabled"]), arguments.get("num_beams"))
+    arguments.update(passthrough(settings))
+    return arguments
+
+
+def _beams(enabled: bool, num_beams: JSON) -> JSON:
+    """Upstream has no on/off switch for beam search: one beam is its off."""
+    if not enabled:
+        return 1
+    if num_beams is None:
+        raise ConflictingSettings(
+            "decoder.beam_search.enabled=True needs decoder.beam_search.num_beams: upstream's default is 1, no beam search"
+        )
+    return num_beams
+
+
+def passthrough(settings: Declared) -> dict[str, Any]:
+    """`passthrough_kwargs` as they are: they win over everything else, which is their purpose."""
+    if "passthrough_kwargs" not in settings:
+        return {}
+    return dict(cast("dict[str, Any]", settings["passthrough_kwargs"]))
+
+
+def batching(settings: Declared) -> Batching:
+    """How prompts are grouped: upstream takes rows as they come, so the harness groups them."""
+    given = take(
+        settings,
+        {
+            "batching.batch_size": "size",
+            "pytorch.batch_size": "size",
+            "batching.strategy": "strategy",
+            "batching.max_tokens_per_batch": "token_budget",
+        },
+    )
+    return Batching(**given)
+
+
+def traffic(settings: Declared) -> Traffic | None:
+    """When requests are handed over: upstream takes them at once, so the harness paces them.
+
+    Raises:
+        ConflictingSettings: enabled without a rate.
+    """
+    prefix = "traffic_simulation."
+    given = {path.removeprefix(prefix): settings[path] for path in settings if path.startswith(prefix)}
+    if not given.pop("enabled", False):
+        return None
+    if given.get("target_qps") is None:
+        raise ConflictingSettings("traffic_simulation.enabled=True needs traffic_simulation.target_qps (requests/s)")
+    seed = given.get("seed")
+    return Traffic(
+        mode=str(given.get("mode", "constant")),
+        rate=float(cast(float, given["target_qps"])),
+        seed=None if seed is None else int(cast(int, seed)),
+    )

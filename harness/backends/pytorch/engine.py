@@ -1,0 +1,58 @@
+"""The engine: one replica here, others in processes of their own where parallelism asks for it."""
+
+from __future__ import annotations
+
+from harness.backends.base import Calls, GenerateJob, Observation
+from harness.backends.batching import form_batches
+from harness.backends.pacing import schedule
+from harness.backends.pytorch.arguments import batching, generate_arguments, traffic
+from harness.backends.pytorch.generate import Replica, Request, Work
+from harness.backends.pytorch.parallel import Group
+from harness.backends.pytorch.readback import describe_model
+from harness.jsontypes import JSON
+
+
+class PyTorchEngine:
+    """A loaded model that can be asked to generate."""
+
+    def __init__(self, replica: Replica, group: Group) -> None:
+        self._replica = replica
+        self._group = group
+        self._read_back = {**describe_model(replica.loaded), **group.read_back()}
+
+    def read_back(self) -> dict[str, JSON]:
+        """Facts taken right after loading, before a first forward could repack weights."""
+        return dict(self._read_back)
+
+    def generate(self, job: GenerateJob, calls: Calls) -> Observation:
+        """Run the job, on every process of the engine."""
+        request = self._request(job)
+        observation = self._group.run(self._replica, request, calls)
+        planned: list[JSON] = [work.at for work in request.work]
+        observation["resolved"] = {**observation["resolved"], "planned_arrivals": planned}
+        return observation
+
+    def close(self) -> None:
+        """End the other processes."""
+        self._group.close()
+
+    def _request(self, job: GenerateJob) -> Request:
+        settings = job.settings
+        grouping = batching(settings)
+        lengths = [len(ids) for ids in self._replica.loaded.tokenizer(list(job.prompts))["input_ids"]]
+        batches = form_batches(lengths, grouping)
+        paced = traffic(settings)
+        moments: list[float | None] = [None] * len(batches)
+        if paced is not None:
+            moments = list(schedule(len(batches), paced))
+        streaming = settings["streaming"] if "streaming" in settings else None
+        seed = settings["random_seed"] if "random_seed" in settings else None
+        return Request(
+            prompts=job.prompts,
+            work=tuple(Work(tuple(batch), at) for batch, at in zip(batches, moments, strict=True)),
+            seeds=job.seeds,
+            forced_seed=seed if isinstance(seed, int) else None,
+            arguments=generate_arguments(settings, job.max_new_tokens),
+            streaming=None if streaming is None else bool(streaming),
+            instruments=job.instruments,
+        )

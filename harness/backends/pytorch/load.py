@@ -1,0 +1,61 @@
+"""Loading: `from_pretrained` for the tokenizer and the model, placement, compilation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness.backends.base import Calls, LoadJob
+from harness.backends.pytorch import compiling
+from harness.backends.pytorch.arguments import TOKENIZER, model_arguments, take
+from harness.backends.pytorch.quantize import quantization_arguments
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model ready to generate, and what its loading decided for later."""
+
+    model: Any
+    tokenizer: Any
+    compilation: compiling.Compilation
+    defaults: dict[str, Any]
+    """Arguments of every `generate` that follow from engine settings."""
+
+
+def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_index: int = 0) -> Loaded:
+    """Load in this process.
+
+    Args:
+        job: what to load.
+        calls: records the calls made upstream.
+        distribution: arguments of `from_pretrained` that spread one model over processes.
+        device_index: the accelerator that this process should use, where there is one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    settings = job.settings
+    place: dict[str, Any] = {} if job.cache_dir is None else {"cache_dir": job.cache_dir}
+    tokenizer = calls(
+        "AutoTokenizer.from_pretrained",
+        AutoTokenizer.from_pretrained,
+        job.model,
+        **place,
+        **take(settings, TOKENIZER),
+        padding_side="left",
+    )
+    if tokenizer.pad_token_id is None:
+        # a batch needs some padding token; which one is masked out anyway
+        tokenizer.pad_token = tokenizer.eos_token
+    arguments = {**place, **model_arguments(settings), **quantization_arguments(settings, calls), **distribution}
+    model = calls(
+        "AutoModelForCausalLM.from_pretrained", AutoModelForCausalLM.from_pretrained, job.model, **arguments
+    )
+    placed = "device_map" in arguments or distribution or getattr(model, "is_quantized", False)
+    if torch.cuda.is_available() and not placed:
+        # Upstream's default is the CPU. An experiment that says nothing about devices wants
+        # the accelerator; one that names a device_map gets exactly that.
+        calls("model.to", model.to, f"cuda:{device_index}")
+    model.eval()
+    compilation = compiling.compile_model(model, settings, calls)
+    return Loaded(model, tokenizer, compilation, compilation.generate_arguments())

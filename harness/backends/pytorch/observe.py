@@ -1,0 +1,119 @@
+"""Watching a model generate: the shapes it is called with and the objects that do the work.
+
+Everything noted here is taken from what upstream passes around during the call itself.
+Nothing is replaced by something that computes differently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness.backends.base import describe
+from harness.backends.pytorch.steps import Tape, recording_processors
+from harness.jsontypes import JSON
+
+
+class Watch:
+    """What one process saw while it ran a job."""
+
+    def __init__(self) -> None:
+        self.forwards: list[list[int]] = []
+        self.caches: list[dict[str, JSON]] = []
+        """Distinct caches, one entry a kind, in order of appearance."""
+        self.processors: dict[str, JSON] = {}
+        """Class → attributes of every logits processor that was in use."""
+        self.generation_config: dict[str, JSON] = {}
+        """Effective config, where it differs from upstream's defaults."""
+        self.attention: Counter[str] = Counter()
+        """Function that attention layers fetched for themselves → times."""
+        self.tape: Tape | None = None
+        self.last_config: Any = None
+
+    def saw_forward(self, kwargs: dict[str, Any], args: tuple[Any, ...]) -> None:
+        """Note the shape of the ids that the model is called with."""
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        ids = kwargs.get("inputs_embeds") if ids is None else ids
+        if ids is not None:
+            self.forwards.append([int(ids.shape[0]), int(ids.shape[1])])
+
+    def saw_cache(self, cache: Any) -> None:
+        """Note the cache that came out of a forward call."""
+        seen: dict[str, JSON] = {"class": type(cache).__name__}
+        layers = getattr(cache, "layers", None) or []
+        seen["layers"] = describe(Counter(type(layer).__name__ for layer in layers))
+        seen["offloading"] = bool(getattr(cache, "offloading", False))
+        keys = getattr(layers[0], "keys", None) if layers else None
+        if keys is not None and hasattr(keys, "dtype"):
+            seen["dtype"], seen["device"] = str(keys.dtype), str(keys.device)
+        for name in ("max_cache_len", "max_batch_size"):
+            value = getattr(layers[0], name, None) if layers else None
+            if isinstance(value, int):
+                seen[name] = value
+        if seen not in self.caches:
+            self.caches.append(seen)
+
+    def saw_processors(self, processors: Any) -> None:
+        """Note the logits processors that `generate` is about to use."""
+        for processor in processors:
+            self.processors[type(processor).__name__] = {
+                name: _plain(value) for name, value in vars(processor).items() if not name.startswith("_")
+            }
+
+
+@contextmanager
+def watching(model: Any, watch: Watch, *, compiled: bool) -> Iterator[None]:
+    """Attach `watch` to a model for the time of a job.
+
+    Hooks sit on the outermost module only, where they stay outside of compiled code.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        watch.saw_forward(kwargs, args)
+
+    def after(_module: Any, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        cache = getattr(output, "past_key_values", None)
+        cache = kwargs.get("past_key_values") if cache is None else cache
+        watch.saw_cache(cache)
+
+    def processors(*args: Any, **kwargs: Any) -> Any:
+        found = type(model)._get_logits_processor(model, *args, **kwargs)
+        watch.saw_processors(found)
+        return found if watch.tape is None else recording_processors(found, watch.tape)
+
+    def configuration(*args: Any, **kwargs: Any) -> Any:
+        config, rest = type(model)._prepare_generation_config(model, *args, **kwargs)
+        watch.last_config = config
+        return config, rest
+
+    def interface(name: str, default: Any) -> Any:
+        function = type(ALL_ATTENTION_FUNCTIONS).get_interface(ALL_ATTENTION_FUNCTIONS, name, default)
+        watch.attention[f"{function.__module__}.{function.__qualname__}"] += 1
+        return function
+
+    hooks = [
+        model.register_forward_pre_hook(before, with_kwargs=True),
+        model.register_forward_hook(after, with_kwargs=True),
+    ]
+    model._get_logits_processor = processors
+    model._prepare_generation_config = configuration
+    if not compiled:
+        ALL_ATTENTION_FUNCTIONS.get_interface = interface
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        del model._get_logits_processor, model._prepare_generation_config
+        vars(ALL_ATTENTION_FUNCTIONS).pop("get_interface", None)
+
+
+def _plain(value: Any) -> JSON:
+    """A processor's attribute; small tensors by value, since an id tensor's shape says nothing."""
+    if hasattr(value, "numel") and value.numel() <= 8:
+        listed: JSON = value.tolist()
+        return listed
+    return describe(value)

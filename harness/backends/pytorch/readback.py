@@ -1,0 +1,108 @@
+"""What a loaded model is really made of, read from the live modules and tensors."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+from harness.backends.base import describe
+from harness.backends.pytorch.load import Loaded
+from harness.jsontypes import JSON
+
+
+def describe_model(loaded: Loaded) -> dict[str, JSON]:
+    """Facts about weights, modules, devices, attention, quantisation and origin."""
+    import torch
+
+    model = loaded.model
+    dtypes: Counter[str] = Counter()
+    devices: Counter[str] = Counter()
+    for parameter in model.parameters():
+        dtypes[str(parameter.dtype)] += 1
+        devices[str(parameter.device)] += 1
+    linears = Counter(type(module).__name__ for module in model.modules() if isinstance(module, torch.nn.Linear))
+    attention = Counter(
+        str(module.config._attn_implementation)
+        for name, module in model.named_modules()
+        if name.endswith("self_attn") and hasattr(module, "config")
+    )
+    return {
+        "model_class": type(model).__name__,
+        "model_module": type(model).__module__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameter_dtypes": dict(dtypes),
+        "parameter_devices": dict(devices),
+        "local_shapes": _local_shapes(model),
+        "linear_classes": dict(linears),
+        "identity_layers": sum(type(module).__name__ == "PipelineIdentityLayer" for module in model.modules()),
+        "footprint_bytes": int(model.get_memory_footprint()),
+        "device": str(model.device),
+        "device_map": describe(getattr(model, "hf_device_map", None)),
+        "hooked_modules": Counter(
+            type(module._hf_hook).__name__ for module in model.modules() if hasattr(module, "_hf_hook")
+        ),
+        "attention_implementation": dict(attention),
+        "quantized_layer": _quantized_layer(model),
+        "quantization_method": _method(model),
+        "compiled_forward": hasattr(vars(model).get("forward"), "_torchdynamo_orig_callable"),
+        "name_or_path": str(model.config._name_or_path),
+        "commit": getattr(model.config, "_commit_hash", None),
+        "tensor_parallel_size": getattr(model, "_tp_size", None),
+        "pid": os.getpid(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _method(model: Any) -> JSON:
+    quantizer = getattr(model, "hf_quantizer", None)
+    return None if quantizer is None else type(quantizer).__name__
+
+
+def _local_shapes(model: Any) -> dict[str, JSON]:
+    """Class and shape, here and as a whole, of one attention and one MLP weight, and of the embedding."""
+    shapes: dict[str, JSON] = {}
+    for name, parameter in model.named_parameters():
+        kind = ".".join(part for part in name.split(".") if not part.isdigit())
+        if kind in shapes or parameter.dim() != 2:
+            continue
+        local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+        shapes[kind] = {
+            "class": type(parameter.data).__name__,
+            "local": list(local.shape),
+            "whole": list(parameter.shape),
+        }
+    return shapes
+
+
+def _quantized_layer(model: Any) -> JSON:
+    """The first bitsandbytes layer: how its weight is stored and what it computes in.
+
+    Double quantisation shows in `nested` and `absmax_dtype` only: the footprint leaves
+    quantisation statistics out. Some CPUs repack weights in the first forward, so read this
+    before it.
+    """
+    for name, module in model.named_modules():
+        if not type(module).__module__.startswith("bitsandbytes"):
+            continue
+        weight = module.weight
+        seen: dict[str, JSON] = {
+            "name": name,
+            "class": type(module).__name__,
+            "weight_class": type(weight).__name__,
+            "weight_dtype": str(weight.dtype),
+            "weight_shape": list(weight.shape),
+            "compute_dtype": describe(getattr(module, "compute_dtype", None)),
+        }
+        state = getattr(weight, "quant_state", None)
+        if state is not None:
+            seen["quant_type"] = state.quant_type
+            seen["nested"] = bool(state.nested)
+            seen["absmax_dtype"] = str(state.absmax.dtype)
+            seen["blocksize"] = int(state.blocksize)
+            seen["code"] = [round(float(value), 4) for value in state.code[:16]]
+        scales = getattr(weight, "SCB", None)
+        if scales is not None:
+            seen["row_scales"] = list(scales.shape)
+        return seen
+    return None
