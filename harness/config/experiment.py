@@ -1,12 +1,11 @@
 """The whole experiment config."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from harness.config._types import INT32_MAX, SEED_MAX, Backend, Passthrough, Section, opt
+from harness.config._section import Section
+from harness.config._types import INT32_MAX, SEED_MAX, Backend, Passthrough, opt
 from harness.config.pytorch import PyTorchConfig
 from harness.config.shared import (
     BatchingConfig,
@@ -33,9 +32,7 @@ class ExperimentConfig(Section):
     Raises pydantic's ``ValidationError``, listing every problem at once.
     """
 
-    model: Annotated[str, AfterValidator(_not_blank)] = Field(
-        description="Local path or hub id of the model."
-    )
+    model: Annotated[str, AfterValidator(_not_blank)] = Field(description="Local path or hub id of the model.")
     backend: Backend = Field(default="pytorch", description="The backend that runs it.")
     fp_precision: Literal["float32", "float16", "bfloat16"] | None = opt(
         "Data type of the weights. Default: the checkpoint's own (dtype='auto')."
@@ -46,9 +43,7 @@ class ExperimentConfig(Section):
         ge=1,
         le=INT32_MAX,
     )
-    random_seed: int | None = opt(
-        "Seed of everything random. No default: runs differ.", ge=0, le=SEED_MAX
-    )
+    random_seed: int | None = opt("Seed of everything random. No default: runs differ.", ge=0, le=SEED_MAX)
     batching: BatchingConfig | None = opt("How prompts are batched.")
     decoder: DecoderConfig | None = opt("How the next token is chosen.")
     parallelism: ParallelismConfig | None = opt("How work is spread over devices.")

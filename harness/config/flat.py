@@ -1,15 +1,14 @@
 """The flat view of a config: dotted path to JSON value, and back."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from harness.config._types import JSON, Section
+from harness.config._check import declared
+from harness.config._types import JSON
 from harness.config.experiment import ExperimentConfig
-from harness.config.presets import PRESETS
+from harness.config.presets import expand_preset
 
-__all__ = ["config_from_settings", "expand_preset", "nest", "settings"]
+__all__ = ["config_from_settings", "nest", "settings"]
 
 _IDENTITY = ("model", "backend")
 
@@ -22,54 +21,31 @@ def _json(value: Any) -> JSON:
     return value  # type: ignore[no-any-return]
 
 
-def declared(section: Section) -> Iterator[tuple[str, JSON]]:
-    """Yield (dotted path, JSON value) of each leaf that is set, in schema order."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from declared(value)
-        elif value is not None:
-            yield section.path_prefix + name, _json(value)
-
-
-def expand_preset(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the fields that ``decoder.preset`` stands for; those already set win."""
-    expanded = dict(flat)
-    preset = flat.get("decoder.preset")
-    if isinstance(preset, str):
-        for name, value in PRESETS.get(preset, {}).items():
-            expanded.setdefault(f"decoder.{name}", value)
-    return expanded
-
-
 def settings(config: ExperimentConfig) -> dict[str, JSON]:
     """Return every setting the config states, by dotted path, as JSON values.
 
     Leaves that are None are absent; ``model`` and ``backend`` travel separately; a mapping stays
     one value (its keys become strings, as JSON has no others); a preset is kept and expanded.
     """
-    return expand_preset({path: value for path, value in declared(config) if path not in _IDENTITY})
+    return expand_preset({path: _json(value) for path, value in declared(config) if path not in _IDENTITY})
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted paths into nested mappings; ``ValueError`` if one path runs through another."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
-        *parents, leaf = path.split(".")
+        parents = path.split(".")
+        crossed = [".".join(parents[:end]) for end in range(1, len(parents))]
+        if clash := [parent for parent in crossed if flat.get(parent) is not None]:
+            raise ValueError(f"{path!r} lies inside {clash[0]!r}, which has a value of its own")
         place = nested
-        for parent in parents:
+        for parent in parents[:-1]:
             place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"{path!r} lies inside {parent!r}, which already has a value")
-        if isinstance(place.get(leaf), dict):
-            raise ValueError(f"{path!r} would replace settings below it; give leaves only")
-        place[leaf] = value
+        place[parents[-1]] = value
     return nested
 
 
-def config_from_settings(
-    flat: Mapping[str, Any], *, model: str, backend: str = "pytorch"
-) -> ExperimentConfig:
+def config_from_settings(flat: Mapping[str, Any], *, model: str, backend: str = "pytorch") -> ExperimentConfig:
     """Build a validated config from a flat view; the inverse of :func:`settings`.
 
     Raises ``ValidationError`` for an invalid config.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.config._types import INT32_MAX, DeviceMap, MaxMemory, Section, opt
+from harness.config._section import Section
+from harness.config._types import INT32_MAX, DeviceMap, MaxMemory, opt
 
 __all__ = ["PyTorchConfig"]
 
@@ -49,9 +50,7 @@ class PyTorchConfig(Section):
     bnb_4bit_compute_dtype: Literal["float32", "float16", "bfloat16"] | None = opt(
         "Data type of the matrix products. BitsAndBytesConfig's default is float32."
     )
-    bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = opt(
-        "4-bit data type. BitsAndBytesConfig's default is fp4."
-    )
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = opt("4-bit data type. BitsAndBytesConfig's default is fp4.")
     bnb_4bit_use_double_quant: bool | None = opt(
         "Quantise the quantisation constants as well. BitsAndBytesConfig's default is false."
     )
@@ -78,8 +77,7 @@ class PyTorchConfig(Section):
     )
 
     num_beams: int | None = opt(
-        "Number of beams; the same as decoder.beam_search.num_beams. Each beam holds a copy of "
-        "the cache. Default 1.",
+        "Number of beams; the same as decoder.beam_search.num_beams. Each beam holds a copy of the cache. Default 1.",
         ge=1,
         le=INT32_MAX,
     )
@@ -109,12 +107,8 @@ class PyTorchConfig(Section):
         "Limit per device for device_map: bytes or sizes, e.g. {0: 10GiB, cpu: 30GiB}. "
         "transformers ignores it without device_map. Omitted: what is free."
     )
-    revision: str | None = opt(
-        "Branch, tag or commit of the model on the hub. Default: main.", min_length=1
-    )
-    trust_remote_code: bool | None = opt(
-        "Run model code that the checkpoint brings along. Default: false."
-    )
+    revision: str | None = opt("Branch, tag or commit of the model on the hub. Default: main.", min_length=1)
+    trust_remote_code: bool | None = opt("Run model code that the checkpoint brings along. Default: false.")
     num_processes: int | None = opt(
         "Processes that each hold a copy of the model and share the prompts. Default: 1.",
         ge=1,

@@ -1,14 +1,13 @@
 """The schema as data: every leaf path with its types, limits and description."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from harness.config._types import BACKENDS, Section
+from harness.config._section import Section
+from harness.config._types import BACKENDS
 from harness.config.experiment import ExperimentConfig
 
 __all__ = ["LeafField", "leaf_fields", "leaf_paths", "schema_field"]
@@ -89,11 +88,7 @@ def leaf_paths(backend: str | None = None) -> tuple[str, ...]:
     """Every leaf path, or those that a config for ``backend`` may set (shared ones and its own)."""
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-    return tuple(
-        path
-        for path, leaf in leaf_fields().items()
-        if backend is None or leaf.backend in (None, backend)
-    )
+    return tuple(path for path, leaf in leaf_fields().items() if backend is None or leaf.backend in (None, backend))
 
 
 def schema_field(path: str) -> LeafField:

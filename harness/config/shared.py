@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.config._types import INT32_MAX, SEED_MAX, Section, opt
+from harness.config._section import Section
+from harness.config._types import INT32_MAX, SEED_MAX, opt
 
 __all__ = [
     "BatchingConfig",
@@ -42,9 +43,7 @@ class BeamSearchConfig(Section):
 
     path_prefix: ClassVar[str] = "decoder.beam_search."
 
-    enabled: bool | None = opt(
-        "Whether beams are searched at all. Omitted: they are if num_beams is above 1."
-    )
+    enabled: bool | None = opt("Whether beams are searched at all. Omitted: they are if num_beams is above 1.")
     num_beams: int | None = opt(
         "Number of beams. Upstream's default is 1, which is no beam search.", ge=1, le=INT32_MAX
     )
@@ -132,9 +131,7 @@ class QuantizationConfig(Section):
     )
     load_in_4bit: bool | None = opt("Quantise linear layers to 4 bits. Upstream's default: false.")
     load_in_8bit: bool | None = opt("Quantise linear layers to 8 bits. Upstream's default: false.")
-    bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = opt(
-        "4-bit data type. BitsAndBytesConfig's default is fp4."
-    )
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = opt("4-bit data type. BitsAndBytesConfig's default is fp4.")
     bnb_4bit_compute_dtype: Literal["float32", "float16", "bfloat16"] | None = opt(
         "Data type of the matrix products. BitsAndBytesConfig's default is float32."
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.config._types import INT32_MAX, Section, opt
+from harness.config._section import Section
+from harness.config._types import INT32_MAX, opt
 
 __all__ = ["TensorRTCalibrationConfig", "TensorRTConfig", "TensorRTQuantizationConfig"]
 
@@ -48,12 +49,9 @@ class TensorRTConfig(Section):
         "Split long prompts over several steps (enable_chunked_prefill). Default false."
     )
     enable_kv_cache_reuse: bool | None = opt(
-        "Reuse cache blocks of equal prompt prefixes (KvCacheConfig.enable_block_reuse). "
-        "Default true."
+        "Reuse cache blocks of equal prompt prefixes (KvCacheConfig.enable_block_reuse). Default true."
     )
-    force_rebuild: bool | None = opt(
-        "Build the engine anew instead of taking one from the build cache. Default false."
-    )
+    force_rebuild: bool | None = opt("Build the engine anew instead of taking one from the build cache. Default false.")
     gpu_memory_utilization: float | None = opt(
         "Share of the memory left after loading that the cache may take "
         "(KvCacheConfig.free_gpu_memory_fraction). Default 0.9.",
@@ -67,7 +65,5 @@ class TensorRTConfig(Section):
     multiple_profiles: bool | None = opt(
         "Build several optimisation profiles (PluginConfig; engine path only). Default false."
     )
-    strongly_typed: bool | None = opt(
-        "Build a strongly typed network (BuildConfig; engine path only). Default true."
-    )
+    strongly_typed: bool | None = opt("Build a strongly typed network (BuildConfig; engine path only). Default true.")
     quantization: TensorRTQuantizationConfig | None = opt("Quantisation of the engine.")

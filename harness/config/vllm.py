@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.config._types import INT32_MAX, Section, opt
+from harness.config._section import Section
+from harness.config._types import INT32_MAX, opt
 
 __all__ = ["VLLMAttentionConfig", "VLLMConfig", "VLLMSpeculativeConfig"]
 
@@ -96,21 +97,15 @@ class VLLMConfig(Section):
         ge=-1,
         le=INT32_MAX,
     )
-    max_model_len: int | None = opt(
-        "Longest sequence in tokens. Default: the model's own limit.", ge=1, le=INT32_MAX
-    )
+    max_model_len: int | None = opt("Longest sequence in tokens. Default: the model's own limit.", ge=1, le=INT32_MAX)
     max_num_batched_tokens: int | None = opt(
         "Most tokens processed in one step. Default depends on device and use.", ge=1, le=INT32_MAX
     )
-    max_num_seqs: int | None = opt(
-        "Most requests in one step. Default depends on device and use.", ge=1, le=INT32_MAX
-    )
+    max_num_seqs: int | None = opt("Most requests in one step. Default depends on device and use.", ge=1, le=INT32_MAX)
     quantization_method: str | None = opt(
         "quantization=: awq, gptq, fp8, … awq and gptq need a checkpoint quantised that way. "
         "Default: what the checkpoint says.",
         min_length=1,
         max_length=100,
     )
-    swap_space: float | None = opt(
-        "GiB of host memory for swapped blocks. Removed upstream; kept to show so.", ge=0.0
-    )
+    swap_space: float | None = opt("GiB of host memory for swapped blocks. Removed upstream; kept to show so.", ge=0.0)

@@ -1,0 +1,66 @@
+"""The rule registry: validators, pages, introspection and fuzzing all read this one tuple."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from harness.config.rules import (
+    backends,
+    batching,
+    beams,
+    cache,
+    compilation,
+    decoding,
+    parallelism,
+    passthrough,
+    quantization,
+    speculative,
+)
+from harness.config.rules._rule import Rule, Values
+
+__all__ = ["REGISTRY", "Rule", "Values", "rule", "rules_within", "violations"]
+
+REGISTRY: tuple[Rule, ...] = (
+    *backends.RULES,
+    *quantization.RULES,
+    *compilation.RULES,
+    *cache.RULES,
+    *decoding.RULES,
+    *beams.RULES,
+    *batching.RULES,
+    *parallelism.RULES,
+    *speculative.RULES,
+    *passthrough.RULES,
+)
+
+
+def rule(rule_id: str) -> Rule:
+    """Return the rule of that id; ``KeyError`` if there is none."""
+    for candidate in REGISTRY:
+        if candidate.id == rule_id:
+            return candidate
+    raise KeyError(f"no rule {rule_id!r}")
+
+
+@lru_cache(maxsize=256)
+def _within(registry: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
+    return tuple(
+        candidate for candidate in registry if all((path + ".").startswith(prefix) for path in candidate.parameters)
+    )
+
+
+def rules_within(prefix: str) -> tuple[Rule, ...]:
+    """Return the rules that only speak about the section at ``prefix`` (``"pytorch."``)."""
+    return _within(REGISTRY, prefix)
+
+
+def violations(values: Values, prefix: str = "") -> list[Rule]:
+    """Return every rule, errors and warnings, that ``values`` violate.
+
+    ``values["backend"]`` decides which rules hold; without it only those for every backend do.
+    With a ``prefix`` only the rules that stay within that section are asked.
+    """
+    backend = values.get("backend")
+    return [
+        candidate for candidate in rules_within(prefix) if candidate.holds_for(backend) and candidate.violated(values)
+    ]

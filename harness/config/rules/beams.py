@@ -1,0 +1,144 @@
+"""Rules about beam search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.config.rules._rule import Rule, Values, disagree, has
+
+__all__ = ["RULES", "beams_searched"]
+
+_SHARED, _NATIVE = "decoder.beam_search", "pytorch"
+_ENABLED, _WIDTH = f"{_SHARED}.enabled", f"{_SHARED}.num_beams"
+_FIELDS: dict[str, tuple[Any, Any]] = {
+    "num_beams": (2, 4),
+    "early_stopping": (True, False),
+    "length_penalty": (0.5, 1.5),
+    "no_repeat_ngram_size": (2, 3),
+}
+
+
+def beams_searched(values: Values) -> int:
+    """Return the number of beams that a config asks for, in either section."""
+    widths: list[int] = [values.get(path, 1) for path in (_WIDTH, f"{_NATIVE}.num_beams")]
+    return max(widths)
+
+
+def _disagreement(name: str, first: Any, second: Any) -> Rule:
+    shared, native = f"{_SHARED}.{name}", f"{_NATIVE}.{name}"
+    extra = {_WIDTH: 2} if name in ("early_stopping", "length_penalty") else {}
+    return Rule(
+        id=f"beams.{name}_disagrees",
+        backends=("pytorch",),
+        parameters=(shared, native),
+        violated=disagree(shared, native),
+        combination=f"{shared} differs from {native}",
+        expected="equal values, or only one of the two",
+        reason=f"Both set {name} of generate()",
+        resolution=f"Set only one of {shared} and {native}, or set both to the same value",
+        witness={**extra, shared: first, native: second},
+        neighbour={**extra, shared: first, native: first},
+    )
+
+
+def _pair(section: str) -> tuple[Rule, ...]:
+    native = section == _NATIVE
+    prefix = "beams.native_" if native else "beams."
+    only: Any = ("pytorch",) if native else None
+    width = f"{section}.num_beams"
+
+    def inert(name: str, value: Any) -> Rule:
+        path = f"{section}.{name}"
+        return Rule(
+            id=f"{prefix}{name}_inert",
+            backends=only,
+            severity="warning",
+            parameters=(path, width),
+            violated=lambda values: path in values and beams_searched(values) < 2,
+            combination=f"{path} with one beam",
+            expected="num_beams of at least 2",
+            reason=f"{name} only acts on beams; transformers ignores it otherwise",
+            resolution=f"Set {width} to 2 or more, or remove {path}",
+            witness={path: value},
+            neighbour={path: value, width: 2},
+        )
+
+    return (
+        inert("early_stopping", value=True),
+        inert("length_penalty", value=0.5),
+        Rule(
+            id=f"{prefix}sampling",
+            backends=only,
+            severity="warning",
+            parameters=(width, "decoder.do_sample"),
+            violated=lambda values: values.get(width, 1) > 1 and values.get("decoder.do_sample") is True,
+            combination=f"{width} > 1 with decoder.do_sample=True",
+            expected="decoder.do_sample=False for a pure beam search",
+            reason="Beams are then sampled: the result is random, and not the likeliest sequence",
+            resolution="Set decoder.do_sample=False",
+            witness={width: 2, "decoder.do_sample": True},
+            neighbour={width: 2, "decoder.do_sample": False},
+        ),
+        Rule(
+            id=f"{prefix}streaming",
+            backends=only,
+            parameters=(width, "streaming"),
+            violated=lambda values: values.get(width, 1) > 1 and values.get("streaming") is True,
+            combination=f"{width} > 1 with streaming=True",
+            expected="one beam when streaming",
+            reason="The best beam is only known at the end; transformers' generate() raises "
+            "ValueError, and vLLM's beam_search() has no streaming form",
+            resolution=f"Set streaming=False, or {width}=1",
+            witness={width: 2, "streaming": True},
+            neighbour={width: 2, "streaming": False},
+        ),
+    )
+
+
+def _vllm_lacks(name: str, value: Any, extra: dict[str, Any]) -> Rule:
+    path = f"{_SHARED}.{name}"
+    return Rule(
+        id=f"beams.vllm_{name}",
+        backends=("vllm",),
+        severity="warning",
+        parameters=("backend", path),
+        violated=has(path),
+        combination=path,
+        expected=f"{path} to be omitted on vllm",
+        reason=f"Neither BeamSearchParams nor SamplingParams has {name}",
+        resolution=f"Remove {path}, or use backend='pytorch'",
+        versions="vLLM 0.32",
+        witness={**extra, path: value},
+        neighbour=extra,
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    *(_disagreement(name, *values) for name, values in _FIELDS.items()),
+    Rule(
+        id="beams.enabled_without_width",
+        parameters=(_ENABLED, _WIDTH),
+        violated=lambda values: values.get(_ENABLED) is True and values.get(_WIDTH, 1) < 2,
+        combination=f"{_ENABLED}=True without {_WIDTH} > 1",
+        expected=f"{_WIDTH} of at least 2",
+        reason="One beam, upstream's default, is no beam search",
+        resolution=f"Set {_WIDTH} to 2 or more, or remove {_ENABLED}",
+        witness={_ENABLED: True},
+        neighbour={_ENABLED: True, _WIDTH: 2},
+    ),
+    Rule(
+        id="beams.width_not_enabled",
+        parameters=(_ENABLED, _WIDTH),
+        violated=lambda values: values.get(_ENABLED) is False and values.get(_WIDTH, 1) > 1,
+        combination=f"{_ENABLED}=False with {_WIDTH} > 1",
+        expected=f"{_WIDTH}=1, or {_ENABLED}=True",
+        reason="The two contradict each other",
+        resolution=f"Set {_ENABLED}=True, or remove {_WIDTH}",
+        witness={_ENABLED: False, _WIDTH: 2},
+        neighbour={_ENABLED: True, _WIDTH: 2},
+    ),
+    *_pair(_SHARED),
+    *_pair(_NATIVE),
+    _vllm_lacks("early_stopping", value=True, extra={_WIDTH: 2}),
+    _vllm_lacks("no_repeat_ngram_size", value=2, extra={}),
+)
