@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
+from harness.config import config_from_settings
+from harness.config import settings as config_settings
 from harness.declare import (
     WITHHELD,
     Bound,
@@ -87,6 +92,9 @@ class Cell:
     output: OutputRule | Bound
     needs: tuple[str, ...]
     not_applicable: str | None
+    rejected: str | None
+    """What our own validation says against the treated config. It is run all the same:
+    only the backend can tell whether the rule is right."""
     note: str
 
     @property
@@ -115,8 +123,8 @@ def build(matrix: Matrix, *, models: Mapping[str, str], backends: Iterable[str])
                 if column is None or (value.backends and backend not in value.backends):
                     continue
                 cells.append(_cell(matrix, parameter, value, column, backend, models[backend], scopes))
-    ids = [cell.id for cell in cells]
-    if doubled := sorted({i for i in ids if ids.count(i) > 1} if len(set(ids)) < len(ids) else ()):
+    counts = Counter(cell.id for cell in cells)
+    if doubled := [cell for cell, count in counts.items() if count > 1]:
         raise PlanError(f"cells declared twice: {', '.join(doubled)}. Give one of them another label.")
     return tuple(cells)
 
@@ -165,6 +173,8 @@ def _cell(
         control[parameter.path] = value.contrast  # type: ignore[assignment]  # narrowed by identity
         contrast = f"{parameter.path}={label(control[parameter.path])}"
 
+    declared, rejected = _declared(treated, model, backend)
+
     def run(settings: Settings) -> Run:
         engine, request = _split(settings, backend, parameter.path, column.scope, scopes, matrix)
         return Run(
@@ -186,15 +196,25 @@ def _cell(
         label=text,
         section=parameter.section,
         scope=column.scope,
-        treated=run(treated),
-        control=run(control),
+        treated=run(declared),
+        control=run(_declared(control, model, backend)[0]),
         contrast=contrast,
         probe=probe,
         output=output,
         needs=column.needs if value.needs is None else value.needs,
         not_applicable=reason,
+        rejected=rejected,
         note=parameter.note,
     )
+
+
+def _declared(settings: Settings, model: str, backend: str) -> tuple[Settings, str | None]:
+    """The settings as the validated config states them, or as they are with the objection."""
+    stated = {path: value for path, value in settings.items() if value is not None}
+    try:
+        return config_settings(config_from_settings(stated, model=model, backend=backend)), None
+    except ValidationError as error:
+        return stated, "; ".join(str(problem["msg"]) for problem in error.errors())
 
 
 def _split(
@@ -205,13 +225,11 @@ def _split(
     scopes: Mapping[tuple[str, str], Scope],
     matrix: Matrix,
 ) -> tuple[Settings, Settings]:
-    """Engine-scoped and request-scoped settings; None means "leave this one out"."""
+    """Engine-scoped and request-scoped settings."""
     excluded = {item.path for item in matrix.excluded}
     engine: Settings = {}
     request: Settings = {}
     for key, item in sorted(settings.items()):
-        if item is None:
-            continue
         known = scope if key == path else scopes.get((key, backend))
         if known is None and key not in excluded:
             raise PlanError(

@@ -144,6 +144,8 @@ class CellRecord(_Record):
     evidence: Evidence
     timing: Timing
     attempts: list[AttemptRecord]
+    rejected_by_validation: str | None = None
+    """What our own validation says against the config, when it says anything."""
     note: str = ""
 
     @property

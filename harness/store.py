@@ -95,8 +95,9 @@ def read(path: Path) -> Results:
 def _lines(path: Path, data: bytes) -> Iterator[tuple[int, bytes]]:
     if data and not data.endswith(b"\n"):
         number = data.count(b"\n") + 1
+        torn = len(data) - data.rfind(b"\n") - 1
         raise StoreError(
-            f"{path}:{number}: the last line is torn ({len(data.rsplit(b'\n', 1)[-1])} bytes without a line end), "
+            f"{path}:{number}: the last line is torn ({torn} bytes without a line end), "
             "expected whole lines. `paramatrix repair` sets it aside and keeps the rest."
         )
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):

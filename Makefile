@@ -1,0 +1,60 @@
+# Two commands do the work: `make matrix` measures, `make test` checks the harness itself.
+# Both install what they need; a second call finds it there.
+
+PYTHON ?= python3
+BACKENDS ?=
+K ?=
+CELL ?=
+MODEL ?=
+WORKERS ?=
+PARAMATRIX := .venv/bin/paramatrix
+
+.DEFAULT_GOAL := help
+.PHONY: help harness setup matrix report cases test check format model bench clean
+
+help: ## Show this help
+	@echo "paramatrix: which parameter values really work on which LLM inference backend"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables of matrix, cases:  BACKENDS=pytorch      columns, comma-separated"
+	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
+	@echo "                               CELL=pytorch-streaming=True  one exact cell"
+	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
+
+harness: # the harness's own environment; never holds torch
+	@PYTHONPATH=. $(PYTHON) -m harness.environments .venv requirements/harness --editable .
+
+setup: harness ## Make the harness environment and one environment per backend
+	@$(PARAMATRIX) setup $(if $(BACKENDS),--backends $(BACKENDS))
+
+matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
+	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(K),-k "$(K)") \
+	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS))
+
+report: harness ## Render the pages again from reports/results.jsonl alone
+	@$(PARAMATRIX) report
+
+cases: harness ## List the planned cells
+	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))
+
+test: setup ## Test the harness itself, real backends included
+	@.venv/bin/python -m pytest tests
+
+check: harness ## Types, lint and formatting
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: harness ## Format the code and mend what lint can mend
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+model: setup ## Train the shipped model again (about 3 minutes on 2 cores)
+	@PYTHONPATH=. .venvs/pytorch/bin/python scripts/train_model.py --out models/tiny
+
+bench: setup ## Print what a run costs: engines, upstream seconds, overhead
+	@.venv/bin/python scripts/bench.py
+
+clean: ## Remove environments and caches, keep reports
+	@rm -rf .venv .venvs .cache .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,3 @@
+"""Loads the plugin for the matrix and for the harness's own tests."""
+
+pytest_plugins = ["harness.plugin"]

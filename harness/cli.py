@@ -1,0 +1,175 @@
+"""The `paramatrix` command. Parses, calls, prints; errors are one line and a non-zero exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import pytest
+import typer
+
+from harness import environments, report, store
+from harness.plan import PlanError
+from harness.plugin import parse_backends, plan_cells
+from harness.project import Project, ProjectError, find
+from harness.verdict import Outcome
+
+app = typer.Typer(
+    help="Which value of which parameter really works on which LLM inference backend: measured, with evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: every backend installed).")]
+ResultsFile = Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")]
+
+
+@app.command()
+def setup(backends: Annotated[str | None, typer.Option(help="Comma-separated (default: all that can run here).")] = None) -> None:
+    """Make the backends' environments from their pinned requirements."""
+    project = find()
+    for name in _wanted(project, backends):
+        files = environments.requirement_files(project.requirements / name, cuda=environments.has_nvidia_gpu())
+        if environments.make(project.environments / name, files):
+            typer.echo(f"{name}: environment ready in {project.environments / name}")
+
+
+@app.command()
+def run(
+    backends: Backends = None,
+    k: Annotated[str | None, typer.Option("-k", help="pytest -k expression over cell ids.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Number of pytest-xdist workers.")] = None,
+    results: ResultsFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pages (default: beside the results).")] = None,
+) -> None:
+    """Measure the matrix, or a part of it, and write the pages."""
+    project = find()
+    names = parse_backends(backends) if backends else project.installed()
+    for name in names:
+        if reason := project.launcher(name).missing():
+            _fail(f"no {name} environment ({reason}). `make setup BACKENDS={name}` installs it.")
+    if not names:
+        _fail("no backend is installed. `make setup` installs those that can run on this machine.")
+    target = results or project.results
+    if target.exists():
+        store.read(target)
+    os.chdir(project.root)
+    nodes = [f"matrix/test_matrix.py::test_cell[{name}]" for name in cell or ()]
+    code = pytest.main(
+        [
+            *(nodes or ["matrix"]),
+            *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
+            f"--matrix-backends={','.join(names)}",
+            f"--matrix-results={target}",
+            *([f"--matrix-model={model}"] if model else []),
+            *(["-k", k] if k else []),
+            *(["-n", workers] if workers else []),
+        ]
+    )
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        planned = len(plan_cells(project, ",".join(names), model))
+        _fail(f"K={k!r} matches none of the {planned} planned cells. `paramatrix cases` lists them.")
+    if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
+        raise typer.Exit(int(code) or 1)
+    found = store.read(target)
+    pages = report.write(found, project.templates, out or target.parent)
+    _summarise(found, pages, target)
+    raise typer.Exit(int(code))
+
+
+def _summarise(results: store.Results, pages: list[Path], target: Path) -> None:
+    for summary in report.summaries(results):
+        counts = summary.counts
+        typer.echo(
+            f"{summary.backend}: {summary.planned} cells: {counts[Outcome.PASS]} passed, {counts[Outcome.FAIL]} failed, "
+            f"{counts[Outcome.UNCERTAIN]} uncertain, {counts[Outcome.NOT_RUN]} not run"
+            + (f", {summary.unmeasured} not measured yet" if summary.unmeasured else "")
+        )
+    typer.echo(f"evidence: {target}")
+    for page in pages:
+        typer.echo(f"page:     {page}")
+
+
+@app.command(name="report")
+def report_command(
+    results: ResultsFile = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pages (default: beside the results).")] = None,
+) -> None:
+    """Render the pages again, from results alone."""
+    project = find()
+    source = results or project.results
+    for page in report.write(store.read(source), project.templates, out or source.parent):
+        typer.echo(page)
+
+
+@app.command()
+def cases(
+    backends: Backends = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the planned cells."""
+    for cell in plan_cells(find(), backends, model):
+        if not as_json:
+            typer.echo(cell.id)
+            continue
+        facts = {
+            "cell": cell.id,
+            "backend": cell.backend,
+            "parameter": cell.parameter,
+            "value": cell.value,
+            "section": cell.section,
+            "scope": cell.scope.value,
+            "engine_key": cell.treated.engine_key,
+            "settings": cell.treated.settings,
+            "control": cell.control.settings,
+            "contrast": cell.contrast,
+            "effect": cell.probe.says,
+            "level": cell.probe.level.value,
+            "needs": list(cell.needs),
+        }
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+
+
+@app.command()
+def repair(results: ResultsFile = None) -> None:
+    """Set a torn last line of a results file aside and keep the rest."""
+    source = results or find().results
+    if not source.exists():
+        _fail(f"{source}: no such results file")
+    aside = store.repair(source)
+    typer.echo(f"{source}: {'nothing was torn' if aside is None else f'the torn line is now in {aside}'}")
+
+
+def _wanted(project: Project, backends: str | None) -> list[str]:
+    if backends:
+        return parse_backends(backends)
+    return [p.name for p in sorted(project.requirements.iterdir()) if p.is_dir() and p.name != "harness"]
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"paramatrix: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point: every expected error is one line."""
+    try:
+        app()
+    except (
+        ProjectError,
+        PlanError,
+        store.StoreError,
+        report.ReportError,
+        environments.SetupError,
+        FileNotFoundError,
+        ValueError,
+    ) as error:
+        typer.echo(f"paramatrix: {error}", err=True)
+        sys.exit(2)

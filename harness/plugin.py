@@ -1,0 +1,268 @@
+"""pytest on the surface: cells become parametrised cases, verdicts become outcomes. Thin hooks only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import plan, store
+from harness.backends import MODULES
+from harness.environments import has_nvidia_gpu
+from harness.plan import Cell
+from harness.progress import Progress
+from harness.project import Project, ProjectError, find
+from harness.provenance import new_run_id, run_record
+from harness.records import CellRecord
+from harness.session import Session, models, snapshots
+from harness.verdict import Cause, Outcome
+
+if TYPE_CHECKING:
+    from harness.records import RunRecord
+
+_CELLS = pytest.StashKey[tuple[Cell, ...]]()
+_PROJECT = pytest.StashKey[Project]()
+_RUN = pytest.StashKey[str]()
+_SESSION = pytest.StashKey[Session]()
+_RECORD = pytest.StashKey[CellRecord]()
+
+class HarnessFault(Exception):
+    """The harness, not the backend, is at fault; the run must not end green."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a matrix run."""
+    group = parser.getgroup("paramatrix")
+    group.addoption("--matrix-backends", help="columns to plan, comma-separated (default: those installed)")
+    group.addoption("--matrix-model", help="model folder or hub id that every cell loads")
+    group.addoption("--matrix-results", help="results file to append to (default: the project's)")
+    group.addoption("--matrix-progress", action="store_true", help="one progress line a cell instead of letters")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Controller and single process write results; xdist workers only send them."""
+    config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(config), "paramatrix-recorder")
+
+
+def project_of(config: pytest.Config) -> Project:
+    """The project under test.
+
+    Raises:
+        pytest.UsageError: there is none.
+    """
+    if _PROJECT not in config.stash:
+        try:
+            config.stash[_PROJECT] = find(config.rootpath)
+        except ProjectError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_PROJECT]
+
+
+def cells_of(config: pytest.Config) -> tuple[Cell, ...]:
+    """The planned cells of this run."""
+    if _CELLS not in config.stash:
+        project = project_of(config)
+        try:
+            config.stash[_CELLS] = plan_cells(
+                project, config.getoption("--matrix-backends"), config.getoption("--matrix-model")
+            )
+        except (ProjectError, plan.PlanError, FileNotFoundError, ValueError) as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_CELLS]
+
+
+def plan_cells(project: Project, backends: str | None, model: str | None) -> tuple[Cell, ...]:
+    """Plan the cells of the backends named (comma-separated), or of all that exist.
+
+    Raises:
+        ValueError: an unknown backend.
+    """
+    names = parse_backends(backends) if backends else list(MODULES)
+    gpus = dict.fromkeys(names, has_nvidia_gpu())
+    return plan.build(project.matrix(), models=models(project, model, gpus), backends=names)
+
+
+def parse_backends(text: str) -> list[str]:
+    """Names from a comma-separated list.
+
+    Raises:
+        ValueError: an unknown backend.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in MODULES]:
+        raise ValueError(f"unknown backend {', '.join(unknown)}: expected some of {', '.join(MODULES)}")
+    return names
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`cell` is parametrised with every planned cell; the id is the cell's own."""
+    if "cell" in metafunc.fixturenames:
+        cells = cells_of(metafunc.config)
+        metafunc.parametrize("cell", [pytest.param(c, id=c.id, marks=pytest.mark.matrix) for c in cells])
+
+
+def cell_of(item: pytest.Item) -> Cell | None:
+    """The cell an item judges, if it judges one."""
+    callspec = getattr(item, "callspec", None)
+    value = callspec.params.get("cell") if callspec else None
+    return value if isinstance(value, Cell) else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cells that share an engine stand together; otherwise the order stays."""
+    first: dict[str, int] = {}
+    position: dict[pytest.Item, tuple[int, int]] = {}
+    for index, item in enumerate(items):
+        cell = cell_of(item)
+        key = f"{cell.backend}:{cell.treated.engine_key}" if cell else item.nodeid
+        position[item] = (first.setdefault(key, index), index)
+    items.sort(key=position.__getitem__)
+
+
+@pytest.fixture
+def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
+    """Runs and judges a cell; its verdict becomes the test's outcome."""
+    config = request.config
+    session = config.stash.setdefault(_SESSION, Session(project_of(config)))
+
+    def judge(cell: Cell) -> None:
+        record = session.judge(cell, run_id(config))
+        request.node.stash[_RECORD] = record
+        request.node.user_properties += [("verdict", record.verdict.value), ("cause", record.cause.value)]
+        if record.cause is Cause.HARNESS_ERROR:
+            raise HarnessFault(record.reason)
+        if record.verdict is Outcome.FAIL:
+            pytest.fail(f"{record.cause.value}: {record.reason}", pytrace=False)
+        if record.verdict is Outcome.NOT_RUN:
+            pytest.skip(f"{record.cause.value}: {record.reason}")
+
+    return judge
+
+
+def run_id(config: pytest.Config) -> str:
+    """The id of this run: the controller's, also in its workers."""
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return str(workerinput["paramatrix_run"])
+    return config.stash[_RUN]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The record travels on the report, as plain JSON text, so that xdist can carry it."""
+    report = yield
+    if report.when == "call" and _RECORD in item.stash:
+        report.paramatrix = item.stash[_RECORD].model_dump_json()  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the hosts of this process."""
+    if _SESSION in config.stash:
+        config.stash[_SESSION].close()
+
+
+class Recorder:
+    """The side that writes: one per run, in the controller."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.header: RunRecord | None = None
+        self.writer: store.Writer | None = None
+        self.progress: Progress | None = None
+        self.findings = 0
+        self.failures = 0
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Without xdist the items are here."""
+        self._begin([cell.id for item in session.items if (cell := cell_of(item))])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist: fix the run's id before the workers start."""
+        node.workerinput["paramatrix_run"] = self._run()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        """xdist: the workers collect; the first to finish tells what is planned."""
+        del node
+        self._begin([nodeid.split("[", 1)[1][:-1] for nodeid in ids if "[" in nodeid])
+
+    def _run(self) -> str:
+        return self.config.stash.setdefault(_RUN, new_run_id())
+
+    def _begin(self, ids: list[str]) -> None:
+        if self.header is not None or not ids or self.config.getoption("collectonly"):
+            return
+        wanted = set(ids)
+        everything = cells_of(self.config)
+        cells = [cell for cell in everything if cell.id in wanted]
+        if not cells:
+            return
+        project = project_of(self.config)
+        backends = list(dict.fromkeys(cell.backend for cell in cells))
+        self.header = run_record(
+            cells,
+            run=self._run(),
+            backends=snapshots(project, backends),
+            models={cell.backend: cell.treated.model for cell in cells if cell.treated.variant is None},
+            sections=project.matrix().sections,
+            narrowed=any(cell.backend in backends and cell.id not in wanted for cell in everything),
+            root=project.root,
+        )
+        chosen = self.config.getoption("--matrix-results")
+        try:
+            self.writer = store.Writer(Path(chosen) if chosen else project.results)
+            self.writer.append(self.header)
+        except store.StoreError as error:
+            raise pytest.UsageError(str(error)) from None
+        if self.config.getoption("--matrix-progress"):
+            self.progress = Progress(len(cells))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A cell begins."""
+        if self.progress and "[" in nodeid:
+            self.progress.begin(nodeid.split("[", 1)[1][:-1])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A cell ended: write it down at once."""
+        self.failures += report.failed
+        text = getattr(report, "paramatrix", None)
+        if text is None:
+            return
+        record = CellRecord.model_validate(json.loads(text))
+        self.findings += report.failed and record.verdict is Outcome.FAIL
+        if self.writer:
+            self.writer.append(record)
+        if self.progress:
+            self.progress.end(record)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+        """`uncertain` has a letter and colour of its own; with progress lines no letters at all."""
+        text = getattr(report, "paramatrix", None)
+        if text is None:
+            return None
+        record = CellRecord.model_validate(json.loads(text))
+        quiet = self.progress is not None
+        if record.verdict is Outcome.UNCERTAIN:
+            return "uncertain", "" if quiet else "u", "" if quiet else ("UNCERTAIN", {"yellow": True})
+        return (report.outcome, "", "") if quiet else None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Findings are what a matrix run is for: they alone do not make it red."""
+        if self.progress:
+            self.progress.close()
+        if self.writer:
+            self.writer.close()
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self.findings == self.failures:
+            session.exitstatus = pytest.ExitCode.OK
+

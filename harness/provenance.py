@@ -1,0 +1,86 @@
+"""Who measured, with what: the header of a run."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from harness.jsontypes import JSON
+from harness.plan import Cell
+from harness.records import BackendInfo, HarnessInfo, Planned, RunRecord
+from harness.variants import model_hash
+
+_FACTS = ("python", "packages", "cpu", "cpus", "memory_bytes", "gpus", "platform")
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time and is unique enough to merge runs of many machines."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def run_record(
+    cells: Sequence[Cell],
+    *,
+    run: str,
+    backends: Mapping[str, Mapping[str, JSON] | str],
+    models: Mapping[str, str],
+    sections: Iterable[str],
+    narrowed: bool,
+    root: Path,
+) -> RunRecord:
+    """The header of a run that starts now.
+
+    Args:
+        cells: the planned cells, in page order.
+        run: its id.
+        backends: backend to its snapshot, or to the reason why there is none.
+        models: backend to the model it loads.
+        sections: page sections in order.
+        narrowed: only a part of the matrix was asked for.
+        root: the project, for the commit.
+    """
+    return RunRecord(
+        run=run,
+        started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        narrowed=narrowed,
+        harness=HarnessInfo(version=_version(), commit=commit(root), python=platform.python_version()),
+        backends={name: _backend(models[name], facts, root) for name, facts in backends.items()},
+        sections=list(sections),
+        planned=[Planned(cell=c.id, backend=c.backend, row=c.row, section=c.section) for c in cells],
+    )
+
+
+def _backend(model: str, facts: Mapping[str, JSON] | str, root: Path) -> BackendInfo:
+    folder = Path(model)
+    shown = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else model
+    if isinstance(facts, str):
+        return BackendInfo(model=shown, model_hash=model_hash(folder), unavailable=facts)
+    known = {key: facts[key] for key in _FACTS if key in facts}
+    return BackendInfo.model_validate({"model": shown, "model_hash": model_hash(folder), **known})
+
+
+def _version() -> str:
+    try:
+        return metadata.version("paramatrix")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def commit(root: Path) -> str | None:
+    """Git commit of `root`, "+dirty" when tracked files outside reports differ; None without git."""
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.strip() + ("+dirty" if dirty.strip() else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout

@@ -1,0 +1,237 @@
+"""The pages, rendered from results alone: equal results give byte-equal pages."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from harness import store
+from harness.records import BackendInfo, CellRecord, RunRecord
+from harness.store import Results
+from harness.verdict import Outcome
+
+COLUMNS = {"pytorch": "PyTorch", "vllm": "vLLM", "tensorrt": "TensorRT"}
+"""Backend to its column heading, in page order."""
+
+PAGES = ("parameter-support-matrix.md",)
+NOT_PLANNED = "·"
+_SYMBOLS = {Outcome.PASS: "✅", Outcome.FAIL: "❌", Outcome.UNCERTAIN: "⚠️", Outcome.NOT_RUN: "➖"}
+_NOTE_LIMIT = 220
+
+
+class ReportError(RuntimeError):
+    """A page cannot be rendered or written; one line with the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a section: a parameter value over all columns."""
+
+    name: str
+    symbols: list[str]
+    notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its rows."""
+
+    title: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A backend's counts. The denominator is the planned cells."""
+
+    backend: str
+    planned: int
+    counts: dict[str, int]
+    behaviour: int
+    """Passes confirmed by behaviour, not by state alone."""
+    unmeasured: int
+
+    @property
+    def share(self) -> str:
+        """Passes of planned cells, in percent."""
+        return f"{100 * self.counts['pass'] / self.planned:.1f}%" if self.planned else "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Where some of the cells on a page come from."""
+
+    mark: str
+    run: str
+    started: str
+    backend: str
+    cells: int
+    info: BackendInfo
+    harness: str
+
+
+def symbol(cell: CellRecord) -> str:
+    """A verdict as the page shows it; a pass by read-back alone is marked."""
+    if cell.verdict is Outcome.PASS and cell.evidence.level == "state":
+        return "✅ˢ"
+    return _SYMBOLS[cell.verdict]
+
+
+def sections(results: Results, sources: list[Measured]) -> list[Section]:
+    """Rows by section, in page order; rows sort naturally (8 before 16)."""
+    order = list(dict.fromkeys(title for run in _newest_first(results) for title in run.sections))
+    rows: dict[str, dict[str, dict[str, CellRecord | None]]] = {}
+    for plan in results.planned.values():
+        rows.setdefault(plan.section, {}).setdefault(plan.row, {})[plan.backend] = results.cells.get(plan.cell)
+    known = [title for title in order if title in rows]
+    known += sorted(set(rows) - set(known))
+    marks = _marks(sources)
+    return [
+        Section(title, [_row(name, cells, marks) for name, cells in sorted(rows[title].items(), key=_natural)])
+        for title in known
+    ]
+
+
+def _row(name: str, cells: dict[str, CellRecord | None], marks: dict[tuple[str, str], str]) -> Row:
+    symbols, notes = [], []
+    for backend in COLUMNS:
+        if backend not in cells:
+            symbols.append(NOT_PLANNED)
+            continue
+        cell = cells[backend]
+        if cell is None:
+            symbols.append(_SYMBOLS[Outcome.NOT_RUN])
+            notes.append(f"{backend}: planned, not measured: the run was interrupted")
+            continue
+        symbols.append(symbol(cell) + marks.get((cell.run, backend), ""))
+        if cell.verdict is not Outcome.PASS:
+            notes.append(_cut(f"{backend}: {cell.cause.value}: {cell.reason}"))
+        elif cell.note:
+            notes.append(_cut(f"{backend}: {cell.note}"))
+    return Row(name, symbols, "; ".join(notes))
+
+
+def summaries(results: Results) -> list[Summary]:
+    """Counts for each backend that has planned cells, in page order."""
+    planned = Counter(plan.backend for plan in results.planned.values())
+    unmeasured = Counter(plan.backend for plan in results.unmeasured)
+    found = []
+    for backend in COLUMNS:
+        if planned[backend]:
+            counts = {outcome.value: count for outcome, count in results.counts(backend).items()}
+            behaviour = sum(c.backend == backend and c.evidence.level == "behaviour" for c in results.cells.values())
+            found.append(Summary(backend, planned[backend], counts, behaviour, unmeasured[backend]))
+    return found
+
+
+def measured(results: Results) -> list[Measured]:
+    """The runs that the cells come from, newest first, one entry a backend and run."""
+    counts = Counter((cell.run, cell.backend) for cell in results.cells.values())
+    found: list[Measured] = []
+    for run in _newest_first(results):
+        for backend in COLUMNS:
+            if counts[run.run, backend]:
+                info, made_by = run.backends[backend], f"paramatrix {run.harness.version}"
+                if run.harness.commit:
+                    made_by += f" ({run.harness.commit[:12]}{'+dirty' if run.harness.commit.endswith('+dirty') else ''})"
+                mark = chr(ord("a") + len(found) % 26)
+                found.append(Measured(mark, run.run, run.started, backend, counts[run.run, backend], info, made_by))
+    return found
+
+
+def _marks(sources: list[Measured]) -> dict[tuple[str, str], str]:
+    """Footnote marks for cells measured under other circumstances than most of their column."""
+    marks: dict[tuple[str, str], str] = {}
+    for backend in COLUMNS:
+        own = [source for source in sources if source.backend == backend]
+        if own:
+            main = max(own, key=lambda source: source.cells)
+            marks |= {(s.run, backend): f" ({s.mark})" for s in own if s.info != main.info}
+    return marks
+
+
+def _newest_first(results: Results) -> list[RunRecord]:
+    return sorted(results.runs.values(), key=lambda run: (run.started, run.run), reverse=True)
+
+
+def _natural(item: tuple[str, object]) -> list[tuple[int, float, str]]:
+    parts = re.split(r"(-?\d+(?:\.\d+)?)", item[0])
+    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NOTE_LIMIT else text[: _NOTE_LIMIT - 1] + "…"
+
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|~$&#!])")
+_PLAIN_CODE = re.compile(r"[\w .,:;=+*/@^()\[\]{}\"'<>~!?%&#$-]*")
+
+
+def text(value: object) -> str:
+    """Any text as Markdown that shows just that text, on one line and inside a table."""
+    return _MARKUP.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def code(value: object) -> str:
+    """Any text as inline code, safe inside a table."""
+    flat = " ".join(str(value).split())
+    if flat and flat == flat.strip() and _PLAIN_CODE.fullmatch(flat):
+        return f"`{flat}`"
+    escaped = html.escape(flat, quote=False)
+    for character in "\\`*_|[]~$":
+        escaped = escaped.replace(character, f"&#{ord(character)};")
+    return f"<code>{escaped}</code>"
+
+
+def render(results: Results, templates: Path, page: str) -> str:
+    """One page.
+
+    Raises:
+        ReportError: the template is missing or wrong.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - Markdown has its own escaping: `text` and `code`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"text": text, "code": code}
+    sources = measured(results)
+    try:
+        return environment.get_template(f"{page}.j2").render(
+            columns=COLUMNS,
+            summaries=summaries(results),
+            sections=sections(results, sources),
+            measured=sources,
+            marked=set(_marks(sources).values()),
+            latest=results.latest,
+        )
+    except TemplateError as error:
+        raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
+
+
+def write(results: Results, templates: Path, out: Path, pages: Iterable[str] = PAGES) -> list[Path]:
+    """Render pages into a folder; the files written.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
+    written = []
+    for page in pages:
+        target = out / page
+        content = render(results, templates, page)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            store.replace(target, content.encode())
+        except (OSError, store.StoreError) as error:
+            raise ReportError(f"{target}: cannot be written: {error}. Choose another folder with --out.") from None
+        written.append(target)
+    return written

@@ -1,0 +1,161 @@
+"""One process's share of a matrix run: its hosts, its experiments, and records made of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.declare import Shown
+from harness.experiment import Experiment, Result
+from harness.failure import Failure
+from harness.host import Attempt, BackendHost, HostUnavailable
+from harness.jsontypes import JSON
+from harness.plan import Cell
+from harness.project import Project
+from harness.records import AttemptRecord, CellRecord, Evidence, Timing
+from harness.variants import Variants
+from harness.verdict import Cause, Outcome, Verdict
+
+
+class Session:
+    """Judges cells one after the other, keeping one backend host a backend."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.variants = Variants(project.cache / "variants")
+        self._experiments: dict[str, Experiment | str] = {}
+        self._hosts: dict[str, BackendHost] = {}
+
+    def judge(self, cell: Cell, run: str) -> CellRecord:
+        """Run and judge one cell, as a record of `run`."""
+        began = time.perf_counter()
+        experiment = self._experiment(cell.backend)
+        queue_s = 0.0
+        if isinstance(experiment, str):
+            result = Result(Verdict(Cause.MISSING_PACKAGE, experiment))
+        else:
+            host = self._hosts[cell.backend]
+            before = host.start_s
+            result = experiment.run(cell)
+            queue_s = host.start_s if host.start_s != before else 0.0
+        return record(cell, result, run=run, queue_s=queue_s, wall_s=time.perf_counter() - began)
+
+    def _experiment(self, backend: str) -> Experiment | str:
+        if backend not in self._experiments:
+            launcher = self.project.launcher(backend)
+            try:
+                snapshot = launcher.describe(backend)
+            except HostUnavailable as error:
+                self._experiments[backend] = f"no {backend} environment: {error}. `make setup` installs it."
+            else:
+                host = BackendHost(backend, launcher, self.project.limits)
+                self._hosts[backend] = host
+                self._experiments[backend] = Experiment(host, snapshot, self.variants)
+        return self._experiments[backend]
+
+    def close(self) -> None:
+        """End every host."""
+        for host in self._hosts.values():
+            host.close()
+
+
+def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, JSON] | str]:
+    """What each backend's interpreter says of itself, or why it says nothing."""
+    found: dict[str, Mapping[str, JSON] | str] = {}
+    for backend in backends:
+        try:
+            found[backend] = project.launcher(backend).describe(backend)
+        except HostUnavailable as error:
+            found[backend] = str(error)
+    return found
+
+
+def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: float) -> CellRecord:
+    """A result as the line of the results file."""
+    made = [attempt for _, attempt, _ in result.attempts if not attempt.reused]
+    treated, finding = result.treated, result.finding
+    seen = treated.seen if treated else None
+    return CellRecord(
+        run=run,
+        cell=cell.id,
+        backend=cell.backend,
+        parameter=cell.parameter,
+        value=cell.value,
+        section=cell.section,
+        scope=cell.scope.value,
+        verdict=result.verdict.outcome,
+        cause=result.verdict.cause,
+        reason=result.verdict.reason,
+        evidence=Evidence(
+            level=cell.probe.level.value if result.verdict.outcome is Outcome.PASS else None,
+            declared=cell.treated.settings,
+            forwarded=[dict(call) for call in seen.calls] if seen else None,
+            resolved={**seen.read_back, **seen.observation.get("resolved", {})} if seen else None,
+            observed=_observed(cell.probe.says, finding.treated if finding else None, treated, finding and finding.output),
+            control=_observed(None, finding.control if finding else None, result.control, None, contrast=cell.contrast),
+        ),
+        timing=Timing(
+            queue_s=round(queue_s, 4),
+            load_s=round(sum(a.load_s for a in made), 4),
+            generate_s=round(sum(a.generate_s for a in made), 4),
+            upstream_s=round(sum(a.upstream_s for a in made), 4),
+            wall_s=round(wall_s, 4),
+        ),
+        attempts=[
+            AttemptRecord(role="treated" if role == "treated" else "control", outcome=outcome, new_engine=attempt.new_engine)
+            for role, attempt, outcome in result.attempts
+        ],
+        rejected_by_validation=cell.rejected,
+        note=cell.note,
+    )
+
+
+def _observed(
+    says: str | None, shown: Shown | None, attempt: Attempt | None, output: str | None, contrast: str | None = None
+) -> dict[str, JSON] | None:
+    facts: dict[str, JSON] = {}
+    if contrast is not None:
+        facts["contrast"] = contrast
+    if says is not None:
+        facts["effect"] = says
+    if shown is not None:
+        facts |= {"holds": shown.holds, "saw": shown.saw}
+    if output:
+        facts["output"] = output
+    if attempt is not None and attempt.failure is not None:
+        facts["failure"] = _failure(attempt.failure)
+    return facts if attempt is not None else None
+
+
+def _failure(failure: Failure) -> dict[str, JSON]:
+    facts: dict[str, JSON] = {"phase": failure.phase, "kind": failure.kind, "type": failure.type}
+    facts["message"] = failure.message[:2000]
+    if failure.traceback:
+        facts["traceback"] = failure.traceback[-2000:]
+    if failure.log:
+        facts["log"] = failure.log[-2000:]
+    return facts
+
+
+def models(project: Project, model: str | None, gpus: Mapping[str, bool]) -> dict[str, str]:
+    """Backend to the model its cells load.
+
+    `model` wins; else the shipped model, or the accelerator's where the backend sees a GPU.
+
+    Raises:
+        FileNotFoundError: `model` looks like a path and is no model folder.
+    """
+    matrix = project.matrix()
+    if model is not None:
+        folder = Path(model)
+        if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+            folder = folder.expanduser().resolve()
+            if not (folder / "config.json").is_file():
+                raise FileNotFoundError(
+                    f"MODEL={model}: expected a model folder with a config.json or a hub id like org/name, found "
+                    + ("a folder without one" if folder.is_dir() else "no such folder")
+                )
+            model = str(folder)
+        return dict.fromkeys(gpus, model)
+    return {name: matrix.accelerator_model if gpu else str(matrix.shipped_model) for name, gpu in gpus.items()}

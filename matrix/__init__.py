@@ -1,0 +1,24 @@
+"""What is tested: the parameters, their values, and the effects that prove them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.declare import Matrix
+from matrix import workloads
+from matrix.excluded import EXCLUDED
+from matrix.parameters import core, sampling
+from matrix.sections import SECTIONS
+
+BASE = {"fp_precision": "float32", "decoder.do_sample": False}
+"""float32 keeps greedy tokens comparable to the last bit; greedy keeps them comparable at all."""
+
+MATRIX = Matrix(
+    parameters=(*core.PARAMETERS, *sampling.PARAMETERS,),
+    excluded=EXCLUDED,
+    sections=SECTIONS,
+    base={"pytorch": BASE},
+    workload=workloads.SUMS,
+    shipped_model=Path(__file__).resolve().parent.parent / "models" / "tiny",
+    accelerator_model="Qwen/Qwen2.5-0.5B",
+)

@@ -1,0 +1,1 @@
+"""The parameters, one module a section of the page."""

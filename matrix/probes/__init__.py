@@ -1,0 +1,1 @@
+"""Effects that only a working parameter shows, by subject. See `harness.declare.Probe`."""

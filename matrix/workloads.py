@@ -1,0 +1,31 @@
+"""What the cells generate. All prompts come from the shipped model's own grammar."""
+
+from __future__ import annotations
+
+from matrix import grammar
+
+from harness.declare import Workload
+
+SUMS = Workload("sums", grammar.SHORT)
+"""Short questions with one right answer: greedy output is sure of itself."""
+
+VARIED = Workload("varied", grammar.VARIED)
+"""Eight prompts of clearly different lengths: batching and padding show."""
+
+ONE = Workload("one", grammar.SHORT[:1])
+"""A single prompt, for what upstream only does at batch size 1."""
+
+OPEN = Workload("open", grammar.OPEN, max_new_tokens=12)
+"""Stories: many next words are likely, so that what limits the choice shows."""
+
+OPEN_SEEDS = Workload("open-seeds", grammar.OPEN, max_new_tokens=12, seeds=(0, 1, 2, 3))
+"""Stories told four times, each under its own seed."""
+
+LOOPING = Workload("looping", grammar.LOOPING, max_new_tokens=24)
+"""Songs: the greedy continuation repeats itself."""
+
+LOOPING_ONE = Workload("looping-one", grammar.LOOPING[:1], max_new_tokens=24)
+"""One song, for what upstream only does at batch size 1."""
+
+BEAMS = Workload("beams", grammar.BEAMS, max_new_tokens=24)
+"""Endings of several lengths compete: beams end early and late."""
