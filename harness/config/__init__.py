@@ -5,7 +5,9 @@ from __future__ import annotations
 from harness.config._types import BACKENDS, JSON, Backend
 from harness.config.experiment import ExperimentConfig
 from harness.config.flat import config_from_settings, settings
+from harness.config.introspection import compute_config_hash
 from harness.config.presets import PRESETS
+from harness.config.problems import Problem, problems_of, warnings_for
 from harness.config.pytorch import PyTorchConfig
 from harness.config.schema import LeafField, leaf_paths, schema_field
 from harness.config.shared import (
@@ -34,6 +36,7 @@ __all__ = [
     "ExperimentConfig",
     "LeafField",
     "ParallelismConfig",
+    "Problem",
     "PyTorchConfig",
     "QuantizationConfig",
     "TensorRTCalibrationConfig",
@@ -43,8 +46,11 @@ __all__ = [
     "VLLMAttentionConfig",
     "VLLMConfig",
     "VLLMSpeculativeConfig",
+    "compute_config_hash",
     "config_from_settings",
     "leaf_paths",
+    "problems_of",
     "schema_field",
     "settings",
+    "warnings_for",
 ]

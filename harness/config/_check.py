@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound=Section)
 
-__all__ = ["declared", "facts", "validated"]
+__all__ = ["RULE_ERROR", "declared", "facts", "location", "validated"]
 
 RULE_ERROR = "rule."
 """Prefix of the pydantic error type that a violated rule is reported under."""
@@ -57,16 +57,26 @@ def validated(cls: type[S], data: Any, handler: ModelWrapValidatorHandler[S]) ->
     return section
 
 
+def location(broken: rules.Rule, values: rules.Values) -> str:
+    """Return the path to report a violated rule at: its first parameter that is set."""
+    below = [path for path in broken.parameters if path in values and path != "backend"]
+    return next(iter(below), broken.parameters[-1])
+
+
 def _errors(cls: type[Section], values: rules.Values) -> list[rules.Rule]:
     broken = rules.violations(values, cls.path_prefix)
     return [candidate for candidate in broken if candidate.severity == "error"]
 
 
 def _line(cls: type[Section], broken: rules.Rule, values: rules.Values) -> InitErrorDetails:
-    path = next((name for name in broken.parameters if name in values), broken.parameters[0])
+    path = location(broken, values)
     inside = path.removeprefix(cls.path_prefix)
     return InitErrorDetails(
-        type=PydanticCustomError(RULE_ERROR + broken.id, "{text}", {"text": broken.message(values), "rule": broken.id}),
+        type=PydanticCustomError(
+            RULE_ERROR + broken.id,
+            "{text}",
+            {"text": broken.message(values), "rule": broken.id, "actual": broken.actual(values)},
+        ),
         loc=tuple(inside.split(".")),
         input=values.get(path),
     )

@@ -8,7 +8,7 @@ from harness.config._types import JSON
 from harness.config.experiment import ExperimentConfig
 from harness.config.presets import expand_preset
 
-__all__ = ["config_from_settings", "nest", "settings"]
+__all__ = ["config_from_settings", "nest", "settings", "to_plain"]
 
 _IDENTITY = ("model", "backend")
 
@@ -51,3 +51,8 @@ def config_from_settings(flat: Mapping[str, Any], *, model: str, backend: str = 
     Raises ``ValidationError`` for an invalid config.
     """
     return ExperimentConfig.model_validate({"model": model, "backend": backend, **nest(flat)})
+
+
+def to_plain(config: ExperimentConfig) -> dict[str, Any]:
+    """Return what a config states as nested JSON data: what a config file would hold."""
+    return nest({path: _json(value) for path, value in declared(config)})

@@ -14,6 +14,7 @@ from harness.config.rules import (
     parallelism,
     passthrough,
     quantization,
+    quantized_backends,
     speculative,
 )
 from harness.config.rules._rule import Rule, Values
@@ -23,6 +24,7 @@ __all__ = ["REGISTRY", "Rule", "Values", "rule", "rules_within", "violations"]
 REGISTRY: tuple[Rule, ...] = (
     *backends.RULES,
     *quantization.RULES,
+    *quantized_backends.RULES,
     *compilation.RULES,
     *cache.RULES,
     *decoding.RULES,
