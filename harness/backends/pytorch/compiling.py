@@ -74,6 +74,16 @@ def _count_graphs(compilation: Compilation) -> None:
     OutputGraph.call_user_compiler = call_user_compiler
 
 
+def _distinct(graphs: list[dict[str, JSON]]) -> list[JSON]:
+    """The compilers that made the graphs, each with its options once."""
+    seen: list[JSON] = []
+    for graph in graphs:
+        compiler: JSON = {name: value for name, value in graph.items() if name != "nodes"}
+        if compiler not in seen:
+            seen.append(compiler)
+    return seen
+
+
 def _compiler(compiler: Any) -> dict[str, JSON]:
     """Name and options of the compiler object that dynamo really calls."""
     inner = getattr(compiler, "_torchdynamo_orig_backend", compiler)
@@ -100,7 +110,7 @@ def change(compilation: Compilation, before: Counter[str], graphs: int, runs: Co
     return {
         "graphs_compiled": len(made),
         "graph_runs": executed,
-        "compilers": sorted({str(graph["compiler"]) for graph in compilation.graphs}),
-        "graphs": [dict(graph) for graph in compilation.graphs[:8]],
+        "compilers": _distinct(compilation.graphs),
+        "graph_nodes": [graph["nodes"] for graph in made],
         "counters": {name: after[name] - before[name] for name in sorted(after) if after[name] != before[name]},
     }

@@ -125,6 +125,9 @@ class Replica:
         if not watch.generation_config and watch.last_config is not None:
             watch.generation_config = describe(watch.last_config.to_diff_dict())  # type: ignore[assignment]
         sequences = getattr(result, "sequences", result)
+        if sequences.dim() == 3:
+            # cache_implementation="paged" answers with one more dimension in front
+            sequences = sequences[0]
         rows: dict[int, tuple[int, list[int]]] = {}
         for position, index in enumerate(work.prompts):
             ids, finished = self._own_ids(sequences[position * beams, width:].tolist(), watch)
@@ -199,7 +202,8 @@ def _profiler(wanted: bool) -> Any:
         return nullcontext()
     from torch.profiler import ProfilerActivity, profile, supported_activities
 
-    return profile(activities=[kind for kind in supported_activities() if kind in set(ProfilerActivity.__members__.values())])
+    wished = (ProfilerActivity.CPU, ProfilerActivity.CUDA)
+    return profile(activities=[kind for kind in wished if kind in supported_activities()])
 
 
 def _synchronise() -> None:

@@ -48,10 +48,13 @@ class Watch:
         keys = getattr(layers[0], "keys", None) if layers else None
         if keys is not None and hasattr(keys, "dtype"):
             seen["dtype"], seen["device"] = str(keys.dtype), str(keys.device)
-        for name in ("max_cache_len", "max_batch_size"):
+        for name in ("max_cache_len", "nbits", "sliding_window"):
             value = getattr(layers[0], name, None) if layers else None
             if isinstance(value, int):
                 seen[name] = value
+        stored = getattr(layers[0], "_quantized_keys", None) if layers else None
+        if stored is not None:
+            seen["stored_as"] = f"{type(stored).__name__}:{getattr(stored, 'qtype', stored.dtype)}"
         if seen not in self.caches:
             self.caches.append(seen)
 
@@ -75,9 +78,9 @@ def watching(model: Any, watch: Watch, *, compiled: bool) -> Iterator[None]:
         watch.saw_forward(kwargs, args)
 
     def after(_module: Any, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        cache = getattr(output, "past_key_values", None)
-        cache = kwargs.get("past_key_values") if cache is None else cache
-        watch.saw_cache(cache)
+        # continuous batching hands its paged cache over under a name of its own
+        candidates = (getattr(output, "past_key_values", None), kwargs.get("past_key_values"), kwargs.get("cache"))
+        watch.saw_cache(next((cache for cache in candidates if cache is not None), None))
 
     def processors(*args: Any, **kwargs: Any) -> Any:
         found = type(model)._get_logits_processor(model, *args, **kwargs)

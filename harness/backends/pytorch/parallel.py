@@ -77,9 +77,13 @@ def load_group(job: LoadJob, calls: Calls) -> tuple[Replica, Group]:
 
 
 def _load(job: LoadJob, wanted: Plan, rank: int, calls: Calls) -> Loaded:
+    import torch
+
     distribution: dict[str, Any] = {}
+    if wanted.size > 1:
+        # as torchrun does: ranks that each start a thread a core spend their time waiting
+        torch.set_num_threads(max(1, torch.get_num_threads() // wanted.size))
     if wanted.sharded:
-        import torch
         from transformers.distributed import DistributedConfig
 
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(wanted.size))

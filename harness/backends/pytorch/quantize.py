@@ -10,23 +10,26 @@ from typing import Any
 from harness.backends.base import Calls, Declared
 from harness.backends.pytorch.arguments import BITSANDBYTES, ConflictingSettings, take
 
+FLAGS = ("load_in_4bit", "load_in_8bit")
+
 
 def quantization_arguments(settings: Declared, calls: Calls) -> dict[str, Any]:
     """`{"quantization_config": …}`, or nothing when no quantisation setting is declared.
 
-    `load_in_4bit=False` is forwarded in a `BitsAndBytesConfig` like any other value; upstream
-    then loads an unquantised model. `quantization=False` has no argument of its own and is
-    forwarded as `quantization_config=None`.
+    Upstream reads the mere presence of a `BitsAndBytesConfig` as a wish to quantise: in
+    transformers 5.23 `BitsAndBytesConfig(load_in_4bit=False)` loads a 4-bit model, because the
+    quantiser is "8-bit if load_in_8bit, else 4-bit". So when all that is declared is that
+    something is off, what says so upstream is `quantization_config=None`, passed explicitly.
     """
     arguments = take(settings, BITSANDBYTES)
     switch = settings["quantization.quantization"] if "quantization.quantization" in settings else None
-    if switch is False:
-        asked = [name for name in ("load_in_4bit", "load_in_8bit") if arguments.get(name)]
-        if asked:
-            raise ConflictingSettings(f"quantization.quantization=False contradicts {asked[0]}=True")
-        return {"quantization_config": None}
+    if switch is False and any(arguments.get(flag) for flag in FLAGS):
+        asked = next(flag for flag in FLAGS if arguments.get(flag))
+        raise ConflictingSettings(f"quantization.quantization=False contradicts {asked}=True")
     if not arguments and switch is None:
         return {}
+    if switch is not True and not any(arguments.values()) and arguments.keys() <= set(FLAGS):
+        return {"quantization_config": None}
 
     from transformers import BitsAndBytesConfig
 
