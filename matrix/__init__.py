@@ -7,14 +7,20 @@ from pathlib import Path
 from harness.declare import Matrix
 from matrix import workloads
 from matrix.excluded import EXCLUDED
-from matrix.parameters import core, sampling
+from matrix.parameters import batching, beams, core, sampling, streaming
 from matrix.sections import SECTIONS
 
 BASE = {"fp_precision": "float32", "decoder.do_sample": False}
 """float32 keeps greedy tokens comparable to the last bit; greedy keeps them comparable at all."""
 
 MATRIX = Matrix(
-    parameters=(*core.PARAMETERS, *sampling.PARAMETERS,),
+    parameters=(
+        *core.PARAMETERS,
+        *batching.PARAMETERS,
+        *sampling.PARAMETERS,
+        *beams.PARAMETERS,
+        *streaming.PARAMETERS,
+    ),
     excluded=EXCLUDED,
     sections=SECTIONS,
     base={"pytorch": BASE},

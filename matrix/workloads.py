@@ -29,3 +29,9 @@ LOOPING_ONE = Workload("looping-one", grammar.LOOPING[:1], max_new_tokens=24)
 
 BEAMS = Workload("beams", grammar.BEAMS, max_new_tokens=24)
 """Endings of several lengths compete: beams end early and late."""
+
+SHUFFLED = Workload("shuffled", tuple(grammar.VARIED[index] for index in (5, 0, 7, 2, 6, 1, 4, 3)))
+"""The varied prompts in an order that is neither up nor down: sorting shows."""
+
+ARRIVALS = Workload("arrivals", grammar.SHORT * 4, max_new_tokens=2)
+"""Sixteen requests that take next to no time: only their spacing counts."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import cast, TYPE_CHECKING
 
-from harness.backends.base import Backend
+
+if TYPE_CHECKING:
+    from harness.backends.base import Backend
 
 MODULES = {"pytorch": "harness.backends.pytorch"}
 """Backend name to the module whose `create()` makes it."""
@@ -19,4 +21,4 @@ def create(name: str) -> Backend:
     """
     if name not in MODULES:
         raise ValueError(f"unknown backend {name!r}: expected one of {', '.join(sorted(MODULES))}")
-    return cast(Backend, import_module(MODULES[name]).create())
+    return cast("Backend", import_module(MODULES[name]).create())

@@ -6,8 +6,11 @@ same way for every backend that needs it. Nothing in this module knows a library
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STRATEGIES = ("static", "dynamic", "sorted_static", "sorted_dynamic")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.declare import Bound, Column, Parameter, Scope, Value
-from matrix.probes import state
+from harness.declare import Bound, Column, OutputRule, Parameter, Scope, Value
+from matrix import workloads
+from matrix.probes import outputs, scores, state
 from matrix.sections import CORE
 
 PARAMETERS = (
@@ -16,5 +17,32 @@ PARAMETERS = (
             Value("float16", contrast="float32"),
         ),
         columns={"pytorch": Column(Scope.ENGINE, state.parameter_dtype, Bound(0.05))},
+    ),
+    Parameter(
+        "max_output_tokens",
+        section=CORE,
+        values=(Value(1), Value(4)),
+        columns={"pytorch": Column(Scope.REQUEST, outputs.longest, OutputRule.FREE, workload=workloads.LOOPING)},
+    ),
+    Parameter(
+        "random_seed",
+        section=CORE,
+        values=(Value(0), Value(7)),
+        columns={
+            "pytorch": Column(
+                Scope.REQUEST,
+                outputs.fixed_by_seed,
+                OutputRule.FREE,
+                companions={"decoder.do_sample": True},
+                workload=workloads.OPEN_SEEDS,
+            )
+        },
+    ),
+    Parameter(
+        "passthrough_kwargs",
+        section=CORE,
+        values=(Value({"suppress_tokens": [5, 6, 7]}, label='{"suppress_tokens":[5,6,7]}'),),
+        columns={"pytorch": Column(Scope.REQUEST, scores.suppressed, OutputRule.FREE, workload=workloads.OPEN)},
+        note="any keyword argument of upstream's generate; shown with one",
     ),
 )

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
-from harness.declare import Column, OutputRule, Parameter, Scope, Value
+from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value, Workload
+from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import scores, seeds
+from matrix.probes import outputs, scores
 from matrix.sections import DECODER
 
-SAMPLING = {"decoder.do_sample": True}
+SAMPLING: dict[str, JSON] = {"decoder.do_sample": True}
+UNLIMITED: dict[str, JSON] = {**SAMPLING, "decoder.top_k": 0}
+"""Upstream keeps 50 ids unless told otherwise, which would hide what top_p and min_p keep."""
+
+
+def _sampled(
+    name: str, probe: Probe, values: tuple[Value, ...], companions: dict[str, JSON], work: Workload = workloads.OPEN
+) -> Parameter:
+    column = Column(Scope.REQUEST, probe, OutputRule.FREE, companions=companions, workload=work)
+    return Parameter(f"decoder.{name}", section=DECODER, values=values, columns={"pytorch": column})
+
 
 PARAMETERS = (
-    Parameter(
-        "decoder.do_sample",
-        section=DECODER,
-        values=(Value(True), Value(False, contrast=True)),
-        columns={
-            "pytorch": Column(Scope.REQUEST, seeds.varies_with_seed, OutputRule.FREE, workload=workloads.OPEN_SEEDS)
-        },
+    _sampled(
+        "do_sample",
+        outputs.varies_with_seed,
+        (Value(True), Value(False, contrast=True)),
+        {},
+        workloads.OPEN_SEEDS,
     ),
-    Parameter(
-        "decoder.top_k",
-        section=DECODER,
-        values=(Value(0), Value(1), Value(5), Value(50, contrast=5)),
-        columns={
-            "pytorch": Column(
-                Scope.REQUEST, scores.top_k, OutputRule.FREE, companions=SAMPLING, workload=workloads.OPEN
-            )
-        },
+    _sampled(
+        "temperature",
+        scores.temperature,
+        (Value(0.0), Value(0.5), Value(1.0, contrast=0.5), Value(1.5)),
+        SAMPLING,
+    ),
+    _sampled("top_k", scores.top_k, (Value(0), Value(1), Value(5), Value(50, contrast=5)), SAMPLING),
+    _sampled("top_p", scores.top_p, (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)), UNLIMITED),
+    _sampled("min_p", scores.min_p, (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)), UNLIMITED),
+    _sampled(
+        "repetition_penalty",
+        scores.repetition_penalty,
+        (Value(0.8), Value(1.0, contrast=1.3), Value(1.3)),
+        {},
+    ),
+    _sampled("min_new_tokens", scores.min_new_tokens, (Value(1), Value(4), Value(12)), {}, workloads.SUMS),
+    _sampled(
+        "preset",
+        scores.preset,
+        (
+            Value("deterministic", contrast="standard"),
+            Value("standard"),
+            Value("creative"),
+            Value("factual"),
+        ),
+        # a field that is set wins over the preset, so the base's own choice must not be
+        {"decoder.do_sample": None},
     ),
 )

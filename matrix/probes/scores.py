@@ -1,17 +1,33 @@
-"""Sampling: seen in the very scores that tokens are drawn from."""
+"""Choosing the next token: seen in the very scores that tokens are drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from harness.backends.base import Step
+from harness.config import PRESETS
 from harness.declare import Effect, Probe, Seen, Shown
 from harness.jsontypes import JSON
 
 SCORES = frozenset({"scores"})
 
+StepTest = Callable[[Step, float], bool]
 
-def each_step(holds: Callable[[Step, float], bool], saw: Callable[[list[Step]], str]) -> Effect:
+
+def number(value: JSON) -> float:
+    """A declared value as a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value)
+
+
+def span(values: list[float]) -> str:
+    """The range of what was seen: "3", or "3 to 7"."""
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def each_step(holds: StepTest, saw: Callable[[list[Step]], str]) -> Effect:
     """An effect that every observed step must show."""
 
     def effect(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -25,53 +41,57 @@ def each_step(holds: Callable[[Step, float], bool], saw: Callable[[list[Step]], 
     return effect
 
 
-def number(value: JSON) -> float:
-    """A declared value as a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"expected a number, got {value!r}")
-    return float(value)
-
-
-def span(values: list[float], unit: str = "") -> str:
-    """ "3" or "3 to 7": the range of what was seen."""
-    low, high = min(values), max(values)
-    return f"{low:.4g}{unit}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g}{unit}"
-
-
 def _finite(steps: list[Step]) -> str:
-    return f"{span([float(s['finite']) for s in steps])} of {steps[0]['vocabulary']} ids stay possible"
+    return f"{span([float(step['finite']) for step in steps])} of {steps[0]['vocabulary']} ids stay possible"
 
 
-def _close(seen: float | None, wanted: float) -> bool:
-    return seen is not None and abs(seen - wanted) <= 1e-3 * max(1.0, abs(wanted))
+def _has_temperature(step: Step, wanted: float) -> bool:
+    return step["scale"] is not None and abs(step["scale"] - wanted) <= 1e-3 * max(1.0, wanted)
+
+
+def _keeps_k(step: Step, k: float) -> bool:
+    return step["finite"] == (min(int(k), step["vocabulary"]) or step["vocabulary"])
+
+
+def _keeps_p(step: Step, p: float) -> bool:
+    enough = step["kept_mass"] >= p - 1e-4
+    no_more = step["kept_mass_without_last"] < p + 1e-4 or step["finite"] == 1
+    return enough and no_more
+
+
+def _keeps_above(step: Step, p: float) -> bool:
+    dropped = step["dropped_max_ratio"]
+    return step["kept_min_ratio"] >= p - 1e-6 and (dropped is None or dropped < p + 1e-6)
+
+
+def _penalises(step: Step, penalty: float) -> bool:
+    if penalty == 1.0:
+        return not step["moved"]
+    seen = step["penalty"]
+    return bool(step["moved"]) and set(step["moved"]) <= set(step["context"]) and seen is not None and abs(seen - penalty) < 1e-3
+
+
+def _bars_ending(step: Step, length: float) -> bool:
+    barred = step["finite"] < step["vocabulary"]
+    return barred is (step["step"] < length)
 
 
 temperature = Probe(
     says="raw logits are the temperature times the scores drawn from, at every step",
-    effect=each_step(
-        lambda step, t: _close(step["scale"], t),
-        lambda steps: f"raw / processed = {span([s['scale'] or 0.0 for s in steps])}",
-    ),
+    effect=each_step(_has_temperature, lambda steps: f"raw / processed = {span([s['scale'] or 0.0 for s in steps])}"),
     instruments=SCORES,
 )
 
 top_k = Probe(
     says="exactly k ids stay possible at every step (0: all of them)",
-    effect=each_step(
-        lambda step, k: step["finite"] == (min(int(k), step["vocabulary"]) or step["vocabulary"]),
-        _finite,
-    ),
+    effect=each_step(_keeps_k, _finite),
     instruments=SCORES,
 )
 
 top_p = Probe(
     says="the ids left possible are the smallest set whose probability reaches p, at every step",
     effect=each_step(
-        lambda step, p: (
-            step["kept_mass"] >= p - 1e-4
-            and (step["kept_mass_without_last"] < p + 1e-4 or step["finite"] == 1)
-        ),
-        lambda steps: f"kept probability {span([s['kept_mass'] for s in steps])}; {_finite(steps)}",
+        _keeps_p, lambda steps: f"kept probability {span([s['kept_mass'] for s in steps])}; {_finite(steps)}"
     ),
     instruments=SCORES,
 )
@@ -79,11 +99,74 @@ top_p = Probe(
 min_p = Probe(
     says="just the ids with at least min_p of the best id's probability stay possible, at every step",
     effect=each_step(
-        lambda step, p: (
-            step["kept_min_ratio"] >= p - 1e-6
-            and (step["dropped_max_ratio"] is None or step["dropped_max_ratio"] < p + 1e-6)
-        ),
+        _keeps_above,
         lambda steps: f"least kept p / max p = {span([s['kept_min_ratio'] for s in steps])}; {_finite(steps)}",
     ),
     instruments=SCORES,
 )
+
+repetition_penalty = Probe(
+    says="just ids of the context have their logits moved, by the penalty, at every step",
+    effect=each_step(
+        _penalises,
+        lambda steps: (
+            f"{span([float(len(s['moved'])) for s in steps])} ids moved, by a factor of "
+            f"{span([s['penalty'] or 1.0 for s in steps])}"
+        ),
+    ),
+    instruments=SCORES,
+)
+
+min_new_tokens = Probe(
+    says="ending is impossible before the n-th new token and possible from it on",
+    effect=each_step(
+        _bars_ending,
+        lambda steps: f"ids removed at steps {[s['step'] for s in steps if s['finite'] < s['vocabulary']] or 'none'}",
+    ),
+    instruments=SCORES,
+)
+
+suppressed = Probe(
+    says="just the suppressed ids are impossible, at every step",
+    effect=lambda run, control, value: each_step(
+        lambda step, count: step["vocabulary"] - step["finite"] == count, _finite
+    )(run, control, _suppressed_count(value)),
+    instruments=SCORES,
+)
+
+
+def _suppressed_count(value: JSON) -> JSON:
+    ids = value.get("suppress_tokens") if isinstance(value, dict) else None
+    return len(ids) if isinstance(ids, list) else 0
+
+
+def _preset(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Every field the preset stands for shows its own effect, and sampling is on or off as it says."""
+    fields: Mapping[str, JSON] = PRESETS[str(value)]
+    # where every id left is one of the context, penalty and temperature cannot be told apart
+    steps = [step for step in run.observation.get("steps", []) if step["finite"] > len(step["context"])]
+    drawn = run.observation.get("resolved", {}).get("generation_mode") == "sample"
+    if not fields["do_sample"]:
+        return Shown(not drawn, "decoding is greedy" if not drawn else "decoding samples")
+    tests: dict[str, StepTest] = {
+        "temperature": _has_temperature,
+        # top_p and min_p narrow what top_k leaves, so k is the most that can stay
+        "top_k": lambda step, k: step["finite"] <= k,
+        "repetition_penalty": _penalises,
+    }
+    fits = {
+        name: bool(steps) and all(test(step, number(fields[name])) for step in steps)
+        for name, test in tests.items()
+        if name in fields
+    }
+    processors = run.observation.get("resolved", {}).get("logits_processors")
+    live = processors if isinstance(processors, dict) else {}
+    if "top_p" in fields:
+        warper = live.get("TopPLogitsWarper")
+        fits["top_p"] = isinstance(warper, dict) and warper.get("top_p") == fields["top_p"]
+    wrong = [name for name, fine in fits.items() if not fine]
+    text = f"sampling {'on' if drawn else 'off'}, {len(fits) - len(wrong)} of {len(fits)} fields show"
+    return Shown(drawn and not wrong, text + (f", not {', '.join(wrong)}" if wrong else ""))
+
+
+preset = Probe(says="each field the preset stands for takes effect", effect=_preset, instruments=SCORES)

@@ -6,13 +6,15 @@ present always is, `False`, `0` and explicit defaults included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, TYPE_CHECKING
 
-from harness.backends.base import Declared
 from harness.backends.batching import Batching
 from harness.backends.pacing import Traffic
-from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.backends.base import Declared
+    from harness.jsontypes import JSON
+    from collections.abc import Mapping
 
 MODEL = {
     "fp_precision": "dtype",
@@ -85,7 +87,14 @@ EITHER_PATHS = frozenset({"passthrough_kwargs"})
 """Goes to `from_pretrained` from a load job and to `generate` from a generate job."""
 
 
-class ConflictingSettings(ValueError):
+OBJECTS = {
+    "compile_config": "CompileConfig",
+    "continuous_batching_config": "ContinuousBatchingConfig",
+}
+"""Passed-through arguments of `generate` that are objects, and their classes in transformers."""
+
+
+class ConflictingSettingsError(ValueError):
     """Two settings of one experiment ask for different things of one upstream argument."""
 
 
@@ -93,7 +102,7 @@ def take(settings: Declared, table: Mapping[str, str]) -> dict[str, Any]:
     """The upstream arguments that `settings` declares by `table`, values as they are.
 
     Raises:
-        ConflictingSettings: two paths give one argument different values.
+        ConflictingSettingsError: two paths give one argument different values.
     """
     arguments: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -102,7 +111,7 @@ def take(settings: Declared, table: Mapping[str, str]) -> dict[str, Any]:
             continue
         value = settings[path]
         if name in arguments and arguments[name] != value:
-            raise ConflictingSettings(
+            raise ConflictingSettingsError(
                 f"{path}={value!r} contradicts {origin[name]}={arguments[name]!r}: both are `{name}` upstream"
             )
         arguments[name] = value
@@ -139,17 +148,27 @@ def _beams(enabled: bool, num_beams: JSON) -> JSON:
     if not enabled:
         return 1
     if num_beams is None:
-        raise ConflictingSettings(
-            "decoder.beam_search.enabled=True needs decoder.beam_search.num_beams: upstream's default is 1, no beam search"
+        raise ConflictingSettingsError(
+            "decoder.beam_search.enabled=True needs decoder.beam_search.num_beams: "
+            "upstream's default is 1, which is no beam search"
         )
     return num_beams
 
 
 def passthrough(settings: Declared) -> dict[str, Any]:
-    """`passthrough_kwargs` as they are: they win over everything else, which is their purpose."""
+    """`passthrough_kwargs` as they are: they win over everything else, which is their purpose.
+
+    Two arguments take an object that JSON cannot write; a mapping given for one becomes it.
+    """
     if "passthrough_kwargs" not in settings:
         return {}
-    return dict(cast("dict[str, Any]", settings["passthrough_kwargs"]))
+    given = dict(cast("dict[str, Any]", settings["passthrough_kwargs"]))
+    for name, class_name in OBJECTS.items():
+        if isinstance(given.get(name), dict):
+            import transformers
+
+            given[name] = getattr(transformers, class_name)(**given[name])
+    return given
 
 
 def batching(settings: Declared) -> Batching:
@@ -170,17 +189,19 @@ def traffic(settings: Declared) -> Traffic | None:
     """When requests are handed over: upstream takes them at once, so the harness paces them.
 
     Raises:
-        ConflictingSettings: enabled without a rate.
+        ConflictingSettingsError: enabled without a rate.
     """
     prefix = "traffic_simulation."
     given = {path.removeprefix(prefix): settings[path] for path in settings if path.startswith(prefix)}
     if not given.pop("enabled", False):
         return None
     if given.get("target_qps") is None:
-        raise ConflictingSettings("traffic_simulation.enabled=True needs traffic_simulation.target_qps (requests/s)")
+        raise ConflictingSettingsError(
+            "traffic_simulation.enabled=True needs traffic_simulation.target_qps (requests/s)"
+        )
     seed = given.get("seed")
     return Traffic(
         mode=str(given.get("mode", "constant")),
-        rate=float(cast(float, given["target_qps"])),
-        seed=None if seed is None else int(cast(int, seed)),
+        rate=float(cast("float", given["target_qps"])),
+        seed=None if seed is None else int(cast("int", seed)),
     )

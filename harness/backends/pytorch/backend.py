@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-from harness.backends.base import Calls, LoadJob
 from harness.backends.pytorch.engine import PyTorchEngine
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.backends.base import Calls, LoadJob
 
 
 class PyTorchBackend:

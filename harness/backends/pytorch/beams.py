@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from collections.abc import Sequence
 
 
 def describe_beams(
@@ -21,7 +23,9 @@ def describe_beams(
     for position, prompt in enumerate(prompts):
         rows = range(position * beams, (position + 1) * beams)
         lengths = [int((result.beam_indices[row] >= 0).sum()) for row in rows]
-        ids = [result.sequences[row, width : width + length].tolist() for row, length in zip(rows, lengths, strict=True)]
+        ids = [
+            result.sequences[row, width : width + length].tolist() for row, length in zip(rows, lengths, strict=True)
+        ]
         described.append(
             {
                 "prompt": prompt,
@@ -33,7 +37,9 @@ def describe_beams(
                 ],
                 "token_ids": list(ids),
                 "ended": [bool(one) and one[-1] in ending for one in ids],
-                "beam_indices": [result.beam_indices[row, :length].tolist() for row, length in zip(rows, lengths, strict=True)],
+                "beam_indices": [
+                    result.beam_indices[row, :length].tolist() for row, length in zip(rows, lengths, strict=True)
+                ],
             }
         )
     return described

@@ -8,13 +8,15 @@ Replacing `model.forward` is seen by `generate`, which calls `model(...)`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from harness.backends.base import Calls, Declared, describe
-from harness.backends.pytorch.arguments import COMPILE, ConflictingSettings, take
-from harness.jsontypes import JSON
+from harness.backends.pytorch.arguments import COMPILE, ConflictingSettingsError, take
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from collections.abc import Callable
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ def compile_model(model: Any, settings: Declared, calls: Calls) -> Compilation:
     compilation = Compilation(None if enabled is None else bool(enabled))
     if not enabled:
         if options:
-            raise ConflictingSettings(
+            raise ConflictingSettingsError(
                 f"torch_compile_{next(iter(options))}={next(iter(options.values()))!r} needs pytorch.torch_compile=True"
             )
         return compilation

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from harness.backends.base import Calls, GenerateJob, Observation
 from harness.backends.batching import form_batches
 from harness.backends.pacing import schedule
 from harness.backends.pytorch.arguments import batching, generate_arguments, traffic
 from harness.backends.pytorch.generate import Replica, Request, Work
-from harness.backends.pytorch.parallel import Group
 from harness.backends.pytorch.readback import describe_model
-from harness.jsontypes import JSON
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from harness.backends.pytorch.parallel import Group
+    from harness.backends.base import Calls, GenerateJob, Observation
 
 
 class PyTorchEngine:

@@ -7,17 +7,19 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from harness.backends.base import Calls, Chunk, Observation, Output, Step, describe
 from harness.backends.pacing import wait_until
 from harness.backends.pytorch import compiling
 from harness.backends.pytorch.beams import describe_beams
-from harness.backends.pytorch.load import Loaded
 from harness.backends.pytorch.observe import Watch, watching
 from harness.backends.pytorch.steps import Tape
 from harness.backends.pytorch.streaming import timed_streamer
-from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from harness.backends.pytorch.load import Loaded
 
 SAMPLED_LOGITS = 256
 

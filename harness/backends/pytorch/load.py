@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from harness.backends.base import Calls, LoadJob
 from harness.backends.pytorch import compiling
 from harness.backends.pytorch.arguments import TOKENIZER, model_arguments, take
 from harness.backends.pytorch.quantize import quantization_arguments
+
+if TYPE_CHECKING:
+    from harness.backends.base import Calls, LoadJob
 
 
 @dataclass(slots=True)
@@ -48,9 +50,7 @@ def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_
         # a batch needs some padding token; which one is masked out anyway
         tokenizer.pad_token = tokenizer.eos_token
     arguments = {**place, **model_arguments(settings), **quantization_arguments(settings, calls), **distribution}
-    model = calls(
-        "AutoModelForCausalLM.from_pretrained", AutoModelForCausalLM.from_pretrained, job.model, **arguments
-    )
+    model = calls("AutoModelForCausalLM.from_pretrained", AutoModelForCausalLM.from_pretrained, job.model, **arguments)
     placed = "device_map" in arguments or distribution or getattr(model, "is_quantized", False)
     if torch.cuda.is_available() and not placed:
         # Upstream's default is the CPU. An experiment that says nothing about devices wants

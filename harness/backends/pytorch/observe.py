@@ -7,13 +7,15 @@ Nothing is replaced by something that computes differently.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from harness.backends.base import describe
 from harness.backends.pytorch.steps import Tape, recording_processors
-from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from collections.abc import Iterator
 
 
 class Watch:

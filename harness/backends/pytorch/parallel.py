@@ -12,18 +12,20 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, TYPE_CHECKING
 
 from harness.backends.base import Calls, Declared, LoadJob, Observation
-from harness.backends.pytorch.arguments import ConflictingSettings
+from harness.backends.pytorch.arguments import ConflictingSettingsError
 from harness.backends.pytorch.generate import Replica, Request
 from harness.backends.pytorch.load import Loaded, load_model
 from harness.backends.pytorch.readback import describe_model
-from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from multiprocessing.connection import Connection
+    from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 SIZE_ARGUMENT = {"tensor_parallel": "tp_size", "pipeline_parallel": "pp_size"}
@@ -50,16 +52,16 @@ def plan(settings: Declared) -> Plan:
     processes = settings["pytorch.num_processes"] if "pytorch.num_processes" in settings else None
     if strategy is None:
         if degree is not None:
-            raise ConflictingSettings(f"parallelism.degree={degree!r} needs parallelism.strategy")
-        return Plan("data_parallel", int(cast(int, processes))) if processes is not None else Plan()
+            raise ConflictingSettingsError(f"parallelism.degree={degree!r} needs parallelism.strategy")
+        return Plan("data_parallel", int(cast("int", processes))) if processes is not None else Plan()
     if strategy != "data_parallel" and strategy not in SIZE_ARGUMENT:
         known = ", ".join([*SIZE_ARGUMENT, "data_parallel"])
-        raise ConflictingSettings(f"parallelism.strategy={strategy!r}: expected one of {known}")
+        raise ConflictingSettingsError(f"parallelism.strategy={strategy!r}: expected one of {known}")
     if degree is None:
-        raise ConflictingSettings(f"parallelism.strategy={strategy!r} needs parallelism.degree")
+        raise ConflictingSettingsError(f"parallelism.strategy={strategy!r} needs parallelism.degree")
     if processes not in (None, degree):
-        raise ConflictingSettings(f"pytorch.num_processes={processes!r} contradicts parallelism.degree={degree!r}")
-    return Plan(str(strategy), int(cast(int, degree)))
+        raise ConflictingSettingsError(f"pytorch.num_processes={processes!r} contradicts parallelism.degree={degree!r}")
+    return Plan(str(strategy), int(cast("int", degree)))
 
 
 def load_group(job: LoadJob, calls: Calls) -> tuple[Replica, Group]:
@@ -175,7 +177,7 @@ class Group:
         for worker, share in zip(self._workers, shares[1:], strict=True):
             worker.pipe.send(share)
         own = replica.run(shares[0], calls)
-        others = [cast(Observation, self._receive(worker)) for worker in self._workers]
+        others = [cast("Observation", self._receive(worker)) for worker in self._workers]
         if self._plan.sharded:
             return _agreed(own, others)
         return _merged(own, others)
@@ -222,7 +224,7 @@ def _merged(own: Observation, others: list[Observation]) -> Observation:
         own["chunks"] += other["chunks"]
         for key in ("steps", "logits", "beams"):
             if key in other:
-                cast(Any, own).setdefault(key, []).extend(cast(Any, other)[key])
+                cast("Any", own).setdefault(key, []).extend(cast("Any", other)[key])
         own["seconds"] = max(own["seconds"], other["seconds"])
     own["outputs"].sort(key=lambda output: (output["seed"], output["prompt"]))
     own["arrivals"].sort()

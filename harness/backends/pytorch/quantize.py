@@ -5,10 +5,12 @@ Raw `load_in_4bit=True` reaches the model's constructor in transformers 5 and is
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from harness.backends.base import Calls, Declared
-from harness.backends.pytorch.arguments import BITSANDBYTES, ConflictingSettings, take
+from harness.backends.pytorch.arguments import BITSANDBYTES, ConflictingSettingsError, take
+
+if TYPE_CHECKING:
+    from harness.backends.base import Calls, Declared
 
 FLAGS = ("load_in_4bit", "load_in_8bit")
 
@@ -25,7 +27,7 @@ def quantization_arguments(settings: Declared, calls: Calls) -> dict[str, Any]:
     switch = settings["quantization.quantization"] if "quantization.quantization" in settings else None
     if switch is False and any(arguments.get(flag) for flag in FLAGS):
         asked = next(flag for flag in FLAGS if arguments.get(flag))
-        raise ConflictingSettings(f"quantization.quantization=False contradicts {asked}=True")
+        raise ConflictingSettingsError(f"quantization.quantization=False contradicts {asked}=True")
     if not arguments and switch is None:
         return {}
     if switch is not True and not any(arguments.values()) and arguments.keys() <= set(FLAGS):

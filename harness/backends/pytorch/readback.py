@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from harness.backends.base import describe
-from harness.backends.pytorch.load import Loaded
-from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+    from harness.backends.pytorch.load import Loaded
 
 
 def describe_model(loaded: Loaded) -> dict[str, JSON]:

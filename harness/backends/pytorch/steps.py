@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from harness.backends.base import Step
+
+if TYPE_CHECKING:
+    from harness.backends.base import Step
 
 LISTED = 64
 """Most ids listed in `Step.moved` and `Step.context`."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from harness.backends.base import Chunk
+
+if TYPE_CHECKING:
+    from harness.backends.base import Chunk
 
 
 def timed_streamer(tokenizer: Any, prompt: int, seed: int) -> Any:

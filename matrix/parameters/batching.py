@@ -1,0 +1,53 @@
+"""`batching.*`: which prompts go to the model together."""
+
+from __future__ import annotations
+
+from harness.declare import Column, OutputRule, Parameter, Scope, Value
+from matrix import workloads
+from matrix.probes import batches
+from matrix.sections import BATCHING, PYTORCH
+
+
+def _size(path: str, section: str) -> Parameter:
+    return Parameter(
+        path,
+        section=section,
+        values=(Value(1, contrast=8), Value(3), Value(8)),
+        columns={
+            "pytorch": Column(Scope.REQUEST, batches.batch_size, OutputRule.LOSSLESS, workload=workloads.SHUFFLED)
+        },
+    )
+
+
+_STATIC = {"batching.batch_size": batches.BATCH_SIZE}
+_DYNAMIC = {"batching.max_tokens_per_batch": batches.TOKEN_BUDGET}
+
+PARAMETERS = (
+    _size("batching.batch_size", BATCHING),
+    Parameter(
+        "batching.strategy",
+        section=BATCHING,
+        values=(
+            Value("static", contrast="sorted_static", companions=_STATIC),
+            Value("sorted_static", contrast="static", companions=_STATIC),
+            Value("dynamic", contrast="sorted_dynamic", companions=_DYNAMIC),
+            Value("sorted_dynamic", contrast="dynamic", companions=_DYNAMIC),
+        ),
+        columns={"pytorch": Column(Scope.REQUEST, batches.strategy, OutputRule.LOSSLESS, workload=workloads.SHUFFLED)},
+    ),
+    Parameter(
+        "batching.max_tokens_per_batch",
+        section=BATCHING,
+        values=(Value(64, contrast=400), Value(192, contrast=64)),
+        columns={
+            "pytorch": Column(
+                Scope.REQUEST,
+                batches.token_budget,
+                OutputRule.LOSSLESS,
+                companions={"batching.strategy": "dynamic"},
+                workload=workloads.SHUFFLED,
+            )
+        },
+    ),
+    _size("pytorch.batch_size", PYTORCH),
+)

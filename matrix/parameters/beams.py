@@ -1,0 +1,53 @@
+"""Beam search and n-grams: the shared spelling and PyTorch's own mean the same."""
+
+from __future__ import annotations
+
+from harness.declare import Column, OutputRule, Parameter, Scope, Value, Workload
+from harness.jsontypes import JSON
+from matrix import workloads
+from matrix.probes import beams, outputs
+from matrix.sections import DECODER, PYTORCH
+
+_PROBES = {
+    "num_beams": beams.width,
+    "length_penalty": beams.length_penalty,
+    "early_stopping": beams.early_stopping,
+    "no_repeat_ngram_size": outputs.no_repeats,
+}
+_VALUES = {
+    "num_beams": (Value(1, contrast=4), Value(2), Value(4)),
+    "length_penalty": (Value(0.0), Value(0.5), Value(1.0, contrast=2.0), Value(1.5)),
+    "early_stopping": (Value(False, contrast=True), Value(True), Value("never", contrast=True)),
+    "no_repeat_ngram_size": (Value(0, contrast=2), Value(2), Value(3)),
+}
+
+
+def _parameter(name: str, prefix: str, section: str) -> Parameter:
+    companions: dict[str, JSON] = {}
+    work: Workload = workloads.BEAMS
+    if name in {"length_penalty", "early_stopping"}:
+        companions = {f"{prefix}.num_beams": 4}
+    if name == "no_repeat_ngram_size":
+        work = workloads.LOOPING
+    column = Column(Scope.REQUEST, _PROBES[name], OutputRule.FREE, companions=companions, workload=work)
+    return Parameter(f"{prefix}.{name}", section=section, values=_VALUES[name], columns={"pytorch": column})
+
+
+PARAMETERS = (
+    Parameter(
+        "decoder.beam_search.enabled",
+        section=DECODER,
+        values=(Value(False, contrast=True), Value(True, contrast=False)),
+        columns={
+            "pytorch": Column(
+                Scope.REQUEST,
+                beams.enabled,
+                OutputRule.FREE,
+                companions={"decoder.beam_search.num_beams": 4},
+                workload=workloads.BEAMS,
+            )
+        },
+    ),
+    *(_parameter(name, "decoder.beam_search", DECODER) for name in _PROBES),
+    *(_parameter(name, "pytorch", PYTORCH) for name in _PROBES),
+)

@@ -1,0 +1,57 @@
+"""Outputs: how long they are, whether they repeat, whether they vary with the seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from harness.declare import Probe, Seen, Shown
+from harness.jsontypes import JSON
+from matrix.probes.scores import number, span
+
+
+def _varies(run: Seen, control: Seen, value: JSON) -> Shown:
+    """True: some prompt's output depends on the seed. False: none does."""
+    del control
+    varying, prompts = _varying(run)
+    return Shown((varying > 0) is bool(value), f"{varying} of {prompts} prompts vary with the seed")
+
+
+def _fixed(run: Seen, control: Seen, value: JSON) -> Shown:
+    """A seed of the experiment's own: the job's seeds no longer matter."""
+    del control, value
+    varying, prompts = _varying(run)
+    return Shown(varying == 0, f"{varying} of {prompts} prompts vary with the job's seed")
+
+
+def _varying(run: Seen) -> tuple[int, int]:
+    by_prompt: dict[int, set[tuple[int, ...]]] = {}
+    for output in run.observation["outputs"]:
+        by_prompt.setdefault(output["prompt"], set()).add(tuple(output["token_ids"]))
+    return sum(len(different) > 1 for different in by_prompt.values()), len(by_prompt)
+
+
+def _longest(run: Seen, control: Seen, value: JSON) -> Shown:
+    del control
+    lengths = [float(len(output["token_ids"])) for output in run.observation["outputs"]]
+    cut = sum(not output["ended"] for output in run.observation["outputs"])
+    return Shown(cut > 0 and max(lengths) == number(value), f"outputs of {span(lengths)} tokens, {cut} of them cut")
+
+
+def _no_repeats(run: Seen, control: Seen, value: JSON) -> Shown:
+    """n > 0: no n-gram comes twice. 0: something does, as the song asks for."""
+    del control
+    size = int(number(value))
+    worst = max(_multiplicity(output["token_ids"], size or 2) for output in run.observation["outputs"])
+    fine = worst == 1 if size else worst > 1
+    return Shown(fine, f"the most frequent {size or 2}-gram of an output comes {worst} times")
+
+
+def _multiplicity(ids: list[int], size: int) -> int:
+    grams = Counter(tuple(ids[start : start + size]) for start in range(len(ids) - size + 1))
+    return max(grams.values(), default=0)
+
+
+varies_with_seed = Probe(says="outputs vary with the seed when sampling, and never when not", effect=_varies)
+fixed_by_seed = Probe(says="sampling no longer depends on the job's own seeds", effect=_fixed)
+longest = Probe(says="outputs are cut at this many tokens", effect=_longest)
+no_repeats = Probe(says="no n-gram of that size comes twice in an output (0: they do)", effect=_no_repeats)

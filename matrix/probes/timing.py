@@ -1,0 +1,81 @@
+"""Streaming and traffic: when output arrives, and when requests are handed over.
+
+Timing on a busy machine proves nothing by its absence, so these probes never say `ignored`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from itertools import pairwise
+
+from harness.declare import Probe, Seen, Shown
+from harness.jsontypes import JSON
+from matrix.probes.scores import number
+
+RATE = 10.0
+"""Requests a second in the cells of traffic simulation."""
+
+
+def _streams(run: Seen, control: Seen, value: JSON) -> Shown:
+    """True: each output comes in several pieces at rising times. False: each comes whole."""
+    del control
+    chunks = run.observation.get("chunks", [])
+    outputs = run.observation["outputs"]
+    pieces = {o["prompt"]: [c for c in chunks if c["prompt"] == o["prompt"]] for o in outputs}
+    joined = all("".join(c["text"] for c in pieces[o["prompt"]]) == o["text"] for o in outputs)
+    rising = all(a["at_s"] < b["at_s"] for own in pieces.values() for a, b in pairwise(own))
+    counts = [len(own) for own in pieces.values()]
+    fine = joined and rising and (min(counts) > 2 if value else max(counts) == 1)
+    text = f"{min(counts)} to {max(counts)} chunks an output, {'' if joined else 'not '}equal to it when joined"
+    if value and fine:
+        first = statistics.median(own[0]["at_s"] for own in pieces.values())
+        last = statistics.median(own[-1]["at_s"] for own in pieces.values())
+        text += f", first after {first * 1000:.0f} ms, last after {last * 1000:.0f} ms (medians)"
+    return Shown(fine, text)
+
+
+def gaps(run: Seen) -> list[float]:
+    """Seconds between successive requests."""
+    return [b - a for a, b in pairwise(run.observation["arrivals"])]
+
+
+def variation(run: Seen) -> float:
+    """Coefficient of variation of the gaps: 0 for constant arrivals, about 1 for Poisson's."""
+    own = gaps(run)
+    return statistics.pstdev(own) / statistics.fmean(own)
+
+
+def _paced(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Enabled: no request comes before its time. Not: they come as fast as they are served."""
+    del control
+    arrivals = run.observation["arrivals"]
+    rate = (len(arrivals) - 1) / arrivals[-1]
+    held_back = all(at >= index / RATE - 1e-3 for index, at in enumerate(arrivals))
+    return Shown(held_back is bool(value), f"{len(arrivals)} requests at {rate:.1f}/s")
+
+
+def _mode(run: Seen, control: Seen, value: JSON) -> Shown:
+    del control
+    seen = variation(run)
+    fine = seen < 0.2 if value == "constant" else 0.5 < seen < 2.0
+    return Shown(fine, f"gaps vary by {seen:.2f} of their mean")
+
+
+def _rate(run: Seen, control: Seen, value: JSON) -> Shown:
+    del control
+    mean = statistics.fmean(gaps(run))
+    return Shown(abs(mean * number(value) - 1) < 0.15, f"{1 / mean:.1f} requests/s")
+
+
+def _own_schedule(run: Seen, control: Seen, value: JSON) -> Shown:
+    del value
+    ours, theirs = run.observation["arrivals"], control.observation["arrivals"]
+    apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+    return Shown(apart > 0.05, f"arrivals lie up to {apart:.2f} s from the control's")
+
+
+streaming = Probe(says="output arrives in pieces when streaming, whole when not", effect=_streams, decisive=False)
+paced = Probe(says="requests wait for their time when enabled", effect=_paced, decisive=False)
+mode = Probe(says="gaps between requests are even (constant) or exponential (poisson)", effect=_mode, decisive=False)
+rate = Probe(says="requests come at this rate", effect=_rate, decisive=False)
+own_schedule = Probe(says="another seed gives another schedule", effect=_own_schedule, decisive=False)
