@@ -29,7 +29,9 @@ ResultsFile = Annotated[Path | None, typer.Option(help="Results file (default: r
 
 
 @app.command()
-def setup(backends: Annotated[str | None, typer.Option(help="Comma-separated (default: all that can run here).")] = None) -> None:
+def setup(
+    backends: Annotated[str | None, typer.Option(help="Comma-separated (default: all that can run here).")] = None,
+) -> None:
     """Make the backends' environments from their pinned requirements."""
     project = find()
     for name in _wanted(project, backends):

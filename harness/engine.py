@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from harness import processes
 from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
@@ -113,9 +113,7 @@ def start(backend: Backend, engine: Message, close_fds: list[int]) -> EngineProc
         _child(backend, engine, Wire(from_host, to_host), scratch)
     os.close(from_host)
     os.close(to_host)
-    return EngineProcess(
-        key=str(engine["key"]), pid=pid, wire=Wire(from_engine, to_engine), scratch=scratch
-    )
+    return EngineProcess(key=str(engine["key"]), pid=pid, wire=Wire(from_engine, to_engine), scratch=scratch)
 
 
 def _child(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> NoReturn:
@@ -167,7 +165,7 @@ def _serve(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> None
         job = _job(message, settings)
 
         def generate(job: GenerateJob = job, calls: Calls = calls) -> Message:
-            return {"observation": dict(loaded[0].generate(job, calls))}
+            return {"observation": cast("JSON", loaded[0].generate(job, calls))}
 
         answer = attempt("generate", generate, calls, settings)
         wire.send(answer)

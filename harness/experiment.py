@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
-from harness.declare import Seen
-from harness.failure import Failure, blamed_cause, one_line, outside_cause
+from harness.failure import blamed_cause, one_line, outside_cause
 from harness.host import Attempt, HostUnavailable, Observer
 from harness.judge import Finding, judge
 from harness.jsontypes import JSON
 from harness.plan import Cell, Run
 from harness.variants import VariantError, Variants
 from harness.verdict import Cause, Outcome, Verdict
+
+
+REUSED: Final = "reused"
+"""Outcome of an attempt that was not made: an earlier observation of the same run stands in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A run that stands behind a verdict."""
+
+    role: Literal["treated", "control"]
+    attempt: Attempt
+    outcome: str
+    """"ran", how it failed, or `REUSED`."""
 
 
 @dataclass(slots=True)
@@ -23,8 +37,7 @@ class Result:
     finding: Finding | None = None
     treated: Attempt | None = None
     control: Attempt | None = None
-    attempts: list[tuple[str, Attempt, str]] = field(default_factory=list)
-    """(role, attempt, cause it points to)."""
+    attempts: list[Made] = field(default_factory=list)
 
 
 class Experiment:
@@ -77,7 +90,9 @@ class Experiment:
         else:
             result.finding = judge(cell, treated.seen, control.seen)
             second = result.finding.verdict
-            result.verdict = second if second.cause is first.cause else _flaky(first, f"{second.cause}: {second.reason}")
+            result.verdict = (
+                second if second.cause is first.cause else _flaky(first, f"{second.cause}: {second.reason}")
+            )
 
     def _failed(self, cell: Cell, first: Attempt, result: Result) -> None:
         """A run that failed: blamed on the parameter only when its control passes in a fresh engine."""
@@ -104,7 +119,7 @@ class Experiment:
         """The control's observation: shared between cells whose controls are the same run."""
         known = self._controls.get(cell.control.key)
         if known is not None:
-            result.attempts.append(("control", known, "reused"))
+            result.attempts.append(Made("control", known, REUSED))
             result.control = known
             return known
         control = self._observe(result, "control", cell.control)
@@ -112,10 +127,13 @@ class Experiment:
             control = self._observe(result, "control", cell.control, fresh=True)
         return control
 
-    def _observe(self, result: Result, role: str, run: Run, *, fresh: bool = False) -> Attempt:
+    def _observe(
+        self, result: Result, role: Literal["treated", "control"], run: Run, *, fresh: bool = False
+    ) -> Attempt:
         model = self.variants.resolve(run)
         attempt = self.observer.observe(run, model=model["model"], cache_dir=model.get("cache_dir"), fresh=fresh)
-        result.attempts.append((role, attempt, "ran" if attempt.failure is None else _failure_text(attempt)))
+        outcome = "ran" if attempt.failure is None else _failure_text(attempt)
+        result.attempts.append(Made(role, attempt, outcome))
         if role == "treated":
             result.treated = attempt
         else:
@@ -167,6 +185,3 @@ def _failure_text(attempt: Attempt) -> str:
 
 def _flaky(first: Verdict, second: str) -> Verdict:
     return Verdict(Cause.FLAKY, one_line(f"first {first.cause}: {first.reason}; then {second}"))
-
-
-__all__ = ["Experiment", "Failure", "Result", "Seen", "unmet_need"]

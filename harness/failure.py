@@ -33,7 +33,9 @@ class Failure:
     @classmethod
     def parse(cls, facts: Mapping[str, JSON]) -> Failure:
         """From the wire."""
-        text = {k: str(facts[k]) for k in ("phase", "kind", "type", "message", "where", "traceback", "log") if k in facts}
+        text = {
+            k: str(facts[k]) for k in ("phase", "kind", "type", "message", "where", "traceback", "log") if k in facts
+        }
         return cls(**text, oom_killed=bool(facts.get("oom_killed", False)))
 
     @property

@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
+from harness.backends.base import Observation
 from harness.declare import Seen
 from harness.failure import Failure, one_line
 from harness.jsontypes import JSON
@@ -99,8 +100,6 @@ class Attempt:
     upstream_s: float = 0.0
     """Seconds inside the library's own load and generate."""
     new_engine: bool = False
-    reused: bool = False
-    """True when an earlier observation of the same run stands in."""
 
 
 class Observer(Protocol):
@@ -220,21 +219,23 @@ class BackendHost:
 
 
 def _attempt(answer: Message) -> Attempt:
-    timing = {
-        "load_s": _number(answer.get("load_s")),
-        "generate_s": _number(answer.get("generate_s")),
-        "upstream_s": _number(answer.get("upstream_load_s")) + _number(answer.get("generate_s")),
-    }
-    new = bool(answer.get("new_engine"))
+    blank = Attempt(
+        seen=None,
+        failure=None,
+        load_s=_number(answer.get("load_s")),
+        generate_s=_number(answer.get("generate_s")),
+        upstream_s=_number(answer.get("upstream_load_s")) + _number(answer.get("generate_s")),
+        new_engine=bool(answer.get("new_engine")),
+    )
     facts = answer.get("failure")
     if isinstance(facts, dict):
-        return Attempt(None, Failure.parse(facts), new_engine=new, **timing)
+        return replace(blank, failure=Failure.parse(facts))
     observation, read_back, calls = answer["observation"], answer["read_back"], answer["calls"]
     assert isinstance(observation, dict)
     assert isinstance(read_back, dict)
     assert isinstance(calls, list)
-    seen = Seen(observation, read_back, [_mapping(c) for c in calls])  # type: ignore[arg-type]
-    return Attempt(seen, None, new_engine=new, **timing)
+    seen = Seen(cast("Observation", observation), read_back, [_mapping(call) for call in calls])
+    return replace(blank, seen=seen)
 
 
 def _mapping(value: JSON) -> Mapping[str, JSON]:

@@ -210,9 +210,9 @@ def _cell(
 
 def _declared(settings: Settings, model: str, backend: str) -> tuple[Settings, str | None]:
     """The settings as the validated config states them, or as they are with the objection."""
-    stated = {path: value for path, value in settings.items() if value is not None}
+    stated: Settings = {path: value for path, value in settings.items() if value is not None}
     try:
-        return config_settings(config_from_settings(stated, model=model, backend=backend)), None
+        return dict(config_settings(config_from_settings(stated, model=model, backend=backend))), None
     except ValidationError as error:
         return stated, "; ".join(str(problem["msg"]) for problem in error.errors())
 

@@ -29,6 +29,7 @@ _RUN = pytest.StashKey[str]()
 _SESSION = pytest.StashKey[Session]()
 _RECORD = pytest.StashKey[CellRecord]()
 
+
 class HarnessFault(Exception):
     """The harness, not the backend, is at fault; the run must not end green."""
 
@@ -245,7 +246,9 @@ class Recorder:
             self.progress.end(record)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
         """`uncertain` has a letter and colour of its own; with progress lines no letters at all."""
         text = getattr(report, "paramatrix", None)
         if text is None:
@@ -265,4 +268,3 @@ class Recorder:
             self.writer.close()
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self.findings == self.failures:
             session.exitstatus = pytest.ExitCode.OK
-

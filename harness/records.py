@@ -6,13 +6,13 @@ validates every line against them when it reads.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from harness.verdict import Cause, Outcome
 
-FORMAT = 1
+FORMAT: Final = 1
 """Version of the file format."""
 
 Json = Any  # pydantic's own JsonValue refuses no more than the writer already guarantees
@@ -58,7 +58,7 @@ class BackendInfo(_Record):
 
     @property
     def device(self) -> str:
-        """"NVIDIA H100 80GB HBM3" or "CPU (name, 2 cores)"."""
+        """ "NVIDIA H100 80GB HBM3" or "CPU (name, 2 cores)"."""
         if self.gpus:
             names = [str(gpu.get("name")) for gpu in self.gpus]
             return ", ".join(f"{names.count(n)} × {n}" if names.count(n) > 1 else n for n in dict.fromkeys(names))

@@ -139,7 +139,9 @@ def measured(results: Results) -> list[Measured]:
             if counts[run.run, backend]:
                 info, made_by = run.backends[backend], f"paramatrix {run.harness.version}"
                 if run.harness.commit:
-                    made_by += f" ({run.harness.commit[:12]}{'+dirty' if run.harness.commit.endswith('+dirty') else ''})"
+                    made_by += (
+                        f" ({run.harness.commit[:12]}{'+dirty' if run.harness.commit.endswith('+dirty') else ''})"
+                    )
                 mark = chr(ord("a") + len(found) % 26)
                 found.append(Measured(mark, run.run, run.started, backend, counts[run.run, backend], info, made_by))
     return found

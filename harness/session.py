@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.declare import Shown
-from harness.experiment import Experiment, Result
+from harness.experiment import REUSED, Experiment, Result
 from harness.failure import Failure
 from harness.host import Attempt, BackendHost, HostUnavailable
 from harness.jsontypes import JSON
@@ -73,7 +73,7 @@ def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, J
 
 def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: float) -> CellRecord:
     """A result as the line of the results file."""
-    made = [attempt for _, attempt, _ in result.attempts if not attempt.reused]
+    made = [made.attempt for made in result.attempts if made.outcome != REUSED]
     treated, finding = result.treated, result.finding
     seen = treated.seen if treated else None
     return CellRecord(
@@ -92,7 +92,9 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
             declared=cell.treated.settings,
             forwarded=[dict(call) for call in seen.calls] if seen else None,
             resolved={**seen.read_back, **seen.observation.get("resolved", {})} if seen else None,
-            observed=_observed(cell.probe.says, finding.treated if finding else None, treated, finding and finding.output),
+            observed=_observed(
+                cell.probe.says, finding.treated if finding else None, treated, finding.output if finding else None
+            ),
             control=_observed(None, finding.control if finding else None, result.control, None, contrast=cell.contrast),
         ),
         timing=Timing(
@@ -103,8 +105,8 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
             wall_s=round(wall_s, 4),
         ),
         attempts=[
-            AttemptRecord(role="treated" if role == "treated" else "control", outcome=outcome, new_engine=attempt.new_engine)
-            for role, attempt, outcome in result.attempts
+            AttemptRecord(role=made.role, outcome=made.outcome, new_engine=made.attempt.new_engine)
+            for made in result.attempts
         ],
         rejected_by_validation=cell.rejected,
         note=cell.note,

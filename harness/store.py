@@ -69,7 +69,9 @@ def read(path: Path) -> Results:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such results file. Run `make matrix` first, or name one with --results.") from None
+        raise StoreError(
+            f"{path}: no such results file. Run `make matrix` first, or name one with --results."
+        ) from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
     results = Results()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.declare import Matrix
+from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.excluded import EXCLUDED
 from matrix.parameters import batching, beams, core, sampling, streaming
 from matrix.sections import SECTIONS
 
-BASE = {"fp_precision": "float32", "decoder.do_sample": False}
+BASE: dict[str, JSON] = {"fp_precision": "float32", "decoder.do_sample": False}
 """float32 keeps greedy tokens comparable to the last bit; greedy keeps them comparable at all."""
 
 MATRIX = Matrix(

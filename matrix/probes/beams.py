@@ -49,5 +49,7 @@ def _early(run: Seen, control: Seen, value: JSON) -> Shown:
 
 width = Probe(says="each prompt runs as that many beams", effect=_width)
 enabled = Probe(says="four beams run when enabled, one when not", effect=_enabled)
-length_penalty = Probe(says="beam scores are log-probability sums over length to the power of the penalty", effect=_length_penalty)
+length_penalty = Probe(
+    says="beam scores are log-probability sums over length to the power of the penalty", effect=_length_penalty
+)
 early_stopping = Probe(says="the search stops sooner when True, later when False or never", effect=_early)

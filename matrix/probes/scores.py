@@ -68,12 +68,23 @@ def _penalises(step: Step, penalty: float) -> bool:
     if penalty == 1.0:
         return not step["moved"]
     seen = step["penalty"]
-    return bool(step["moved"]) and set(step["moved"]) <= set(step["context"]) and seen is not None and abs(seen - penalty) < 1e-3
+    return (
+        bool(step["moved"])
+        and set(step["moved"]) <= set(step["context"])
+        and seen is not None
+        and abs(seen - penalty) < 1e-3
+    )
 
 
 def _bars_ending(step: Step, length: float) -> bool:
     barred = step["finite"] < step["vocabulary"]
     return barred is (step["step"] < length)
+
+
+def _suppressed(run: Seen, control: Seen, value: JSON) -> Shown:
+    ids = value.get("suppress_tokens") if isinstance(value, dict) else None
+    effect = each_step(lambda step, count: step["vocabulary"] - step["finite"] == count, _finite)
+    return effect(run, control, len(ids) if isinstance(ids, list) else 0)
 
 
 temperature = Probe(
@@ -128,45 +139,40 @@ min_new_tokens = Probe(
 
 suppressed = Probe(
     says="just the suppressed ids are impossible, at every step",
-    effect=lambda run, control, value: each_step(
-        lambda step, count: step["vocabulary"] - step["finite"] == count, _finite
-    )(run, control, _suppressed_count(value)),
+    effect=_suppressed,
     instruments=SCORES,
 )
 
 
-def _suppressed_count(value: JSON) -> JSON:
-    ids = value.get("suppress_tokens") if isinstance(value, dict) else None
-    return len(ids) if isinstance(ids, list) else 0
-
-
-def _preset(run: Seen, control: Seen, value: JSON) -> Shown:
+def _preset(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
     """Every field the preset stands for shows its own effect, and sampling is on or off as it says."""
     fields: Mapping[str, JSON] = PRESETS[str(value)]
-    # where every id left is one of the context, penalty and temperature cannot be told apart
-    steps = [step for step in run.observation.get("steps", []) if step["finite"] > len(step["context"])]
-    drawn = run.observation.get("resolved", {}).get("generation_mode") == "sample"
+    resolved = run.observation.get("resolved", {})
+    drawn = resolved.get("generation_mode") == "sample"
     if not fields["do_sample"]:
         return Shown(not drawn, "decoding is greedy" if not drawn else "decoding samples")
-    tests: dict[str, StepTest] = {
-        "temperature": _has_temperature,
-        # top_p and min_p narrow what top_k leaves, so k is the most that can stay
-        "top_k": lambda step, k: step["finite"] <= k,
-        "repetition_penalty": _penalises,
-    }
-    fits = {
-        name: bool(steps) and all(test(step, number(fields[name])) for step in steps)
-        for name, test in tests.items()
-        if name in fields
-    }
-    processors = run.observation.get("resolved", {}).get("logits_processors")
-    live = processors if isinstance(processors, dict) else {}
-    if "top_p" in fields:
-        warper = live.get("TopPLogitsWarper")
-        fits["top_p"] = isinstance(warper, dict) and warper.get("top_p") == fields["top_p"]
+    fits = {name: _field_shows(name, number(item), run) for name, item in fields.items() if name != "do_sample"}
     wrong = [name for name, fine in fits.items() if not fine]
     text = f"sampling {'on' if drawn else 'off'}, {len(fits) - len(wrong)} of {len(fits)} fields show"
     return Shown(drawn and not wrong, text + (f", not {', '.join(wrong)}" if wrong else ""))
+
+
+def _field_shows(name: str, wanted: float, run: Seen) -> bool:
+    """One field among others: judged at the steps where it can be told from them."""
+    steps = run.observation.get("steps", [])
+    if name == "top_p":
+        # p counts in what top_k has left, which the step's summary does not keep apart
+        processors = run.observation.get("resolved", {}).get("logits_processors")
+        warper = processors.get("TopPLogitsWarper") if isinstance(processors, dict) else None
+        return isinstance(warper, dict) and warper.get("top_p") == wanted
+    if name == "top_k":
+        return bool(steps) and all(step["finite"] <= wanted for step in steps)
+    # where every id left is one of the context, penalty and temperature look alike
+    telling = [step for step in steps if step["finite"] > len(step["context"])]
+    if name == "repetition_penalty":
+        telling = [step for step in telling if step["context"]]
+    test = {"temperature": _has_temperature, "repetition_penalty": _penalises}[name]
+    return bool(telling) and all(test(step, wanted) for step in telling)
 
 
 preset = Probe(says="each field the preset stands for takes effect", effect=_preset, instruments=SCORES)
