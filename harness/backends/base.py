@@ -7,6 +7,7 @@ that satisfies `Backend`; nothing else in the harness knows its name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict, TypeVar
@@ -63,12 +64,12 @@ class Calls:
         return function(*args, **kwargs)
 
 
-def describe(value: object, depth: int = 4) -> JSON:
+def describe(value: object, depth: int = 4) -> JSON:  # noqa: PLR0911 - one kind of value a line
     """A JSON picture of any object: plain data as it is, tensors by shape, the rest by class."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else repr(value)
+        return value if math.isfinite(value) else repr(value)
     if isinstance(value, Mapping):
         return {str(key): describe(item, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -22,7 +22,7 @@ class Batching:
     strategy: str = "static"
     size: int | None = None
     token_budget: int | None = None
-    """Most padded prompt tokens in a batch (rows × width of the longest), dynamic only."""
+    """Most padded prompt tokens in a batch (rows times the longest), dynamic only."""
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:

@@ -6,15 +6,16 @@ present always is, `False`, `0` and explicit defaults included.
 
 from __future__ import annotations
 
-from typing import Any, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.backends.batching import Batching
 from harness.backends.pacing import Traffic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.backends.base import Declared
     from harness.jsontypes import JSON
-    from collections.abc import Mapping
 
 MODEL = {
     "fp_precision": "dtype",

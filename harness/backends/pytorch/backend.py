@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from harness.backends.pytorch.engine import PyTorchEngine
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls, LoadJob

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
     from collections.abc import Sequence
+
+    from harness.jsontypes import JSON
 
 
 def describe_beams(
-    model: Any, result: Any, prompts: Sequence[int], beams: int, width: int, seed: int, ending: set[int]
+    model: Any, result: Any, prompts: Sequence[int], *, width: int, seed: int, ending: set[int]
 ) -> list[dict[str, JSON]]:
     """One entry a prompt, best beam first.
 
@@ -19,6 +19,7 @@ def describe_beams(
     apart from `scores`, so that score = sum / length ** length_penalty can be tested.
     """
     paths = model.compute_transition_scores(result.sequences, result.scores, result.beam_indices)
+    beams = result.sequences.shape[0] // len(prompts)
     described: list[dict[str, JSON]] = []
     for position, prompt in enumerate(prompts):
         rows = range(position * beams, (position + 1) * beams)

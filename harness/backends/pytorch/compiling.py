@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import Calls, Declared, describe
 from harness.backends.pytorch.arguments import COMPILE, ConflictingSettingsError, take
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
     from collections.abc import Callable
+
+    from harness.jsontypes import JSON
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Compilation:
 
 def compile_model(model: Any, settings: Declared, calls: Calls) -> Compilation:
     """Apply the `pytorch.torch_compile*` settings to a loaded model."""
-    enabled = settings["pytorch.torch_compile"] if "pytorch.torch_compile" in settings else None
+    enabled = settings.get("pytorch.torch_compile")
     options = take(settings, COMPILE)
     compilation = Compilation(None if enabled is None else bool(enabled))
     if not enabled:
@@ -97,22 +98,36 @@ def _compiler(compiler: Any) -> dict[str, JSON]:
     return {"compiler": str(name), "class": type(inner).__name__, "options": config}
 
 
-def counters() -> Counter[str]:
-    """A copy of dynamo's and inductor's counters, flat: `stats.unique_graphs` and the like."""
-    from torch._dynamo.utils import counters as groups
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where all counters stood at one moment."""
 
-    return Counter({f"{group}.{name}": count for group, names in groups.items() for name, count in names.items()})
+    counters: Counter[str]
+    """Of dynamo and inductor, flat: `stats.unique_graphs` and the like."""
+    graphs: int
+    runs: Counter[int]
+
+    @classmethod
+    def take(cls, compilation: Compilation) -> Mark:
+        """Copy the counters as they are now."""
+        return cls(_counters(), len(compilation.graphs), Counter(compilation.runs))
+
+    def change(self, compilation: Compilation) -> dict[str, JSON]:
+        """What was compiled, and which compiled graphs ran, since the mark."""
+        after = _counters()
+        made = compilation.graphs[self.graphs :]
+        return {
+            "graphs_compiled": len(made),
+            "graph_runs": sum((compilation.runs - self.runs).values()),
+            "compilers": _distinct(compilation.graphs),
+            "graph_nodes": [graph["nodes"] for graph in made],
+            "counters": {
+                name: after[name] - self.counters[name] for name in sorted(after) if after[name] != self.counters[name]
+            },
+        }
 
 
-def change(compilation: Compilation, before: Counter[str], graphs: int, runs: Counter[int]) -> dict[str, JSON]:
-    """What was compiled and run since `before`, `graphs` and `runs` were taken."""
-    after = counters()
-    made = compilation.graphs[graphs:]
-    executed = sum((compilation.runs - runs).values())
-    return {
-        "graphs_compiled": len(made),
-        "graph_runs": executed,
-        "compilers": _distinct(compilation.graphs),
-        "graph_nodes": [graph["nodes"] for graph in made],
-        "counters": {name: after[name] - before[name] for name in sorted(after) if after[name] != before[name]},
-    }
+def _counters() -> Counter[str]:
+    from torch._dynamo.utils import counters
+
+    return Counter({f"{group}.{name}": count for group, names in counters.items() for name, count in names.items()})

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from harness.backends.batching import form_batches
 from harness.backends.pacing import schedule
 from harness.backends.pytorch.arguments import batching, generate_arguments, traffic
 from harness.backends.pytorch.generate import Replica, Request, Work
 from harness.backends.pytorch.readback import describe_model
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
-    from harness.backends.pytorch.parallel import Group
     from harness.backends.base import Calls, GenerateJob, Observation
+    from harness.backends.pytorch.parallel import Group
+    from harness.jsontypes import JSON
 
 
 class PyTorchEngine:
@@ -48,8 +49,8 @@ class PyTorchEngine:
         moments: list[float | None] = [None] * len(batches)
         if paced is not None:
             moments = list(schedule(len(batches), paced))
-        streaming = settings["streaming"] if "streaming" in settings else None
-        seed = settings["random_seed"] if "random_seed" in settings else None
+        streaming = settings.get("streaming")
+        seed = settings.get("random_seed")
         return Request(
             prompts=job.prompts,
             work=tuple(Work(tuple(batch), at) for batch, at in zip(batches, moments, strict=True)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
-from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from harness.backends.base import Calls, Chunk, Observation, Output, Step, describe
+from harness.backends.base import Observation, describe
 from harness.backends.pacing import wait_until
 from harness.backends.pytorch import compiling
 from harness.backends.pytorch.beams import describe_beams
@@ -18,10 +18,12 @@ from harness.backends.pytorch.steps import Tape
 from harness.backends.pytorch.streaming import timed_streamer
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
+    from harness.backends.base import Calls
     from harness.backends.pytorch.load import Loaded
+    from harness.jsontypes import JSON
 
 SAMPLED_LOGITS = 256
+"""Most logits of a position that are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,160 +48,154 @@ class Request:
     instruments: frozenset[str]
 
 
+@dataclass(slots=True)
 class Replica:
     """One loaded model in one process."""
 
-    def __init__(self, loaded: Loaded, rank: int) -> None:
-        self.loaded = loaded
-        self.rank = rank
+    loaded: Loaded
+    rank: int
 
     def run(self, request: Request, calls: Calls) -> Observation:
         """Generate for all of `request.work` under each seed."""
         import transformers
 
-        observation: Observation = {"outputs": [], "batches": [], "chunks": [], "arrivals": []}
-        watch = Watch()
+        run = _Run(self.loaded, request, calls)
         compilation = self.loaded.compilation
-        before, graphs, runs = compiling.counters(), len(compilation.graphs), Counter(compilation.runs)
-        spent = 0.0
+        before = compiling.Mark.take(compilation)
         with (
-            watching(self.loaded.model, watch, compiled=bool(compilation.enabled)),
-            _profiler("operators" in request.instruments) as profiler,
+            watching(self.loaded.model, run.watch, compiled=bool(compilation.enabled)),
+            _profiler(wanted="operators" in request.instruments) as profiler,
         ):
             start = time.perf_counter()
-            for number, seed in enumerate(request.seeds):
+            for seed in request.seeds:
                 seeded = seed if request.forced_seed is None else request.forced_seed
                 calls("transformers.set_seed", transformers.set_seed, seeded)
                 for work in request.work:
-                    if number == 0:
+                    if seed == request.seeds[0]:
                         # one pass is paced: under further seeds the arrivals would be the same
                         if work.at is not None:
                             wait_until(start + work.at)
-                        observation["arrivals"].append(time.perf_counter() - start)
-                        observation["batches"].append(list(work.prompts))
-                    spent += self._generate(request, work, seed, watch, observation, calls)
+                        run.seen["arrivals"].append(time.perf_counter() - start)
+                        run.seen["batches"].append(list(work.prompts))
+                    run.call(work, seed)
         if profiler is not None:
-            observation["operators"] = {event.key: int(event.count) for event in profiler.key_averages()}
-        observation["seconds"] = spent
-        observation["forwards"] = watch.forwards
-        observation["compiled"] = compiling.change(compilation, before, graphs, runs)
-        observation["resolved"] = self._resolved(watch)
-        observation["memory"] = _memory()
-        observation["processes"] = [
+            run.seen["operators"] = {event.key: int(event.count) for event in profiler.key_averages()}
+        run.seen["compiled"] = before.change(compilation)
+        run.seen["resolved"] = run.watch.resolved()
+        run.seen["memory"] = _memory()
+        run.seen["processes"] = [
             {
                 "pid": os.getpid(),
                 "rank": self.rank,
                 "prompts": [index for work in request.work for index in work.prompts],
-                "forwards": len(watch.forwards),
+                "forwards": len(run.watch.forwards),
             }
         ]
-        return observation
+        return run.seen
 
-    def _generate(
-        self, request: Request, work: Work, seed: int, watch: Watch, observation: Observation, calls: Calls
-    ) -> float:
-        """One call of upstream's `generate`. Returns the seconds spent in it."""
+
+class _Run:
+    """A request while it is being run: each call of `generate` adds to `seen`."""
+
+    def __init__(self, loaded: Loaded, request: Request, calls: Calls) -> None:
+        self.loaded = loaded
+        self.request = request
+        self.calls = calls
+        self.watch = Watch()
+        self.arguments = {**loaded.defaults, **request.arguments}
+        self.beams = int(self.arguments.get("num_beams") or 1)
+        if self.beams > 1:
+            # all beams and their scores come back; the search itself is the same
+            self.arguments.update(num_return_sequences=self.beams, output_scores=True)
+        self.seen: Observation = {
+            "outputs": [],
+            "batches": [],
+            "chunks": [],
+            "arrivals": [],
+            "forwards": self.watch.forwards,
+            "seconds": 0.0,
+        }
+
+    def call(self, work: Work, seed: int) -> None:
+        """One call of upstream's `generate`, timed with the accelerator's queue empty."""
         import torch
 
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
-        encoded = tokenizer([request.prompts[index] for index in work.prompts], return_tensors="pt", padding=True)
-        encoded = {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
-        width = int(encoded["input_ids"].shape[1])
-        arguments = {**self.loaded.defaults, **request.arguments}
-        beams = int(arguments.get("num_beams") or 1)
-        if request.instruments & {"scores", "logits"}:
-            watch.tape = Tape(width, beams, scores="scores" in request.instruments)
-        if request.streaming:
-            arguments["streamer"] = timed_streamer(tokenizer, work.prompts[0], seed)
-        elif request.streaming is False:
-            arguments["streamer"] = None
-        if beams > 1:
-            # all beams and their scores come back; the search itself is the same
-            arguments.update(num_return_sequences=beams, output_scores=True)
+        texts = [self.request.prompts[index] for index in work.prompts]
+        encoded = tokenizer(texts, return_tensors="pt", padding=True)
+        inputs = {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        width = int(inputs["input_ids"].shape[1])
+        if self.request.instruments & {"scores", "logits"}:
+            self.watch.tape = Tape(width, scores="scores" in self.request.instruments)
+        if self.request.streaming is not None:
+            # False is forwarded too: it is upstream's `streamer=None`
+            streaming = self.request.streaming
+            streamer = timed_streamer(tokenizer, work.prompts[0], seed) if streaming else None
+            self.arguments["streamer"] = streamer
 
         _synchronise()
         started = time.perf_counter()
         with torch.no_grad():
-            result = calls("generate", model.generate, **encoded, **arguments, return_dict_in_generate=True)
+            result = self.calls("generate", model.generate, **inputs, **self.arguments, return_dict_in_generate=True)
         _synchronise()
-        ended = time.perf_counter() - started
+        seconds = time.perf_counter() - started
 
-        if not watch.generation_config and watch.last_config is not None:
-            watch.generation_config = describe(watch.last_config.to_diff_dict())  # type: ignore[assignment]
+        self.seen["seconds"] += seconds
+        self.watch.keep_config()
+        rows = self._keep_outputs(result, work, width, seed, seconds)
+        if self.beams > 1:
+            self.seen.setdefault("beams", []).extend(
+                describe_beams(model, result, work.prompts, width=width, seed=seed, ending=self.watch.ending_ids())
+            )
+        if self.watch.tape is not None:
+            self._keep_tape(self.watch.tape, rows, seed)
+
+    def _keep_outputs(
+        self, result: Any, work: Work, width: int, seed: int, seconds: float
+    ) -> dict[int, tuple[int, list[int]]]:
+        """Outputs and chunks of one call. Returns row → (prompt, generated ids)."""
         sequences = getattr(result, "sequences", result)
         if sequences.dim() == 3:
             # cache_implementation="paged" answers with one more dimension in front
             sequences = sequences[0]
+        ending = self.watch.ending_ids()
         rows: dict[int, tuple[int, list[int]]] = {}
         for position, index in enumerate(work.prompts):
-            ids, finished = self._own_ids(sequences[position * beams, width:].tolist(), watch)
-            rows[position * beams] = (index, ids)
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            output: Output = {"prompt": index, "seed": seed, "token_ids": ids, "text": text, "ended": finished}
-            observation["outputs"].append(output)
-            if not request.streaming:
-                chunk: Chunk = {"prompt": index, "seed": seed, "at_s": ended, "tokens": len(ids), "text": text}
-                observation["chunks"].append(chunk)
-        if request.streaming:
-            observation["chunks"].extend(arguments["streamer"].chunks)
-        if beams > 1:
-            found = describe_beams(model, result, work.prompts, beams, width, seed, self._ending_ids(watch))
-            observation.setdefault("beams", []).extend(found)
-        if watch.tape is not None:
-            self._keep_tape(watch.tape, rows, seed, first=seed == request.seeds[0], observation=observation)
-        return ended
+            row = position * self.beams
+            ids, ended = _own_ids(sequences[row, width:].tolist(), ending)
+            rows[row] = (index, ids)
+            text = self.loaded.tokenizer.decode(ids, skip_special_tokens=True)
+            self.seen["outputs"].append({"prompt": index, "seed": seed, "token_ids": ids, "text": text, "ended": ended})
+            if not self.request.streaming:
+                self.seen["chunks"].append(
+                    {"prompt": index, "seed": seed, "at_s": seconds, "tokens": len(ids), "text": text}
+                )
+        if self.request.streaming:
+            self.seen["chunks"].extend(self.arguments["streamer"].chunks)
+        return rows
 
-    def _keep_tape(
-        self,
-        tape: Tape,
-        rows: dict[int, tuple[int, list[int]]],
-        seed: int,
-        *,
-        first: bool,
-        observation: Observation,
-    ) -> None:
-        if tape.scores and tape.rows_per_prompt == 1:
+    def _keep_tape(self, tape: Tape, rows: dict[int, tuple[int, list[int]]], seed: int) -> None:
+        if tape.scores and self.beams == 1:
             # beams change rows at every step, so a row's steps are not one output's
-            steps: list[Step] = tape.steps(rows, seed)
-            observation.setdefault("steps", []).extend(steps)
-        if first:
+            self.seen.setdefault("steps", []).extend(tape.steps(rows, seed))
+        if seed == self.request.seeds[0]:
             for row in rows:
                 if row in tape.first:
                     values = tape.first[row]
                     stride = max(1, -(-values.shape[0] // SAMPLED_LOGITS))
-                    observation.setdefault("logits", []).append(values[::stride].float().tolist())
-
-    def _ending_ids(self, watch: Watch) -> set[int]:
-        ending = getattr(watch.last_config, "eos_token_id", None)
-        if ending is None:
-            return set()
-        return set(ending) if isinstance(ending, (list, tuple)) else {int(ending)}
-
-    def _own_ids(self, ids: list[int], watch: Watch) -> tuple[list[int], bool]:
-        """Generated ids up to and including the first EOS, and whether there was one."""
-        ending = self._ending_ids(watch)
-        for position, token in enumerate(ids):
-            if token in ending:
-                return ids[: position + 1], True
-        return ids, False
-
-    def _resolved(self, watch: Watch) -> dict[str, JSON]:
-        return {
-            "generation_config": watch.generation_config,
-            "logits_processors": dict(watch.processors),
-            "caches": list(watch.caches),
-            "attention_functions": dict(watch.attention),
-            "generation_mode": _mode(watch.last_config),
-        }
+                    self.seen.setdefault("logits", []).append(values[::stride].float().tolist())
 
 
-def _mode(config: Any) -> JSON:
-    """The decoding method that upstream derived from the effective config."""
-    return None if config is None else str(config.get_generation_mode().value)
+def _own_ids(ids: list[int], ending: set[int]) -> tuple[list[int], bool]:
+    """Generated ids up to and including the first EOS, and whether there was one."""
+    for position, token in enumerate(ids):
+        if token in ending:
+            return ids[: position + 1], True
+    return ids, False
 
 
-def _profiler(wanted: bool) -> Any:
-    """torch's profiler on every device there is, or nothing."""
+def _profiler(*, wanted: bool) -> Any:
+    """The profiler of torch on every device there is, or nothing."""
     if not wanted:
         return nullcontext()
     from torch.profiler import ProfilerActivity, profile, supported_activities
@@ -218,12 +214,10 @@ def _synchronise() -> None:
 
 def _memory() -> dict[str, JSON]:
     """Peak memory so far, in bytes: of the process, and of each accelerator."""
-    import resource
-
     import torch
 
-    seen: dict[str, JSON] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    seen: dict[str, Any] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             seen[f"cuda:{index}_peak"] = int(torch.cuda.max_memory_allocated(index))
-    return seen
+    return cast("dict[str, JSON]", describe(seen))

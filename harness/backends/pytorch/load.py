@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.backends.pytorch import compiling
 from harness.backends.pytorch.arguments import TOKENIZER, model_arguments, take

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.backends.base import describe
 from harness.backends.pytorch.steps import Tape, recording_processors
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
     from collections.abc import Iterator
+
+    from harness.jsontypes import JSON
 
 
 class Watch:
@@ -28,11 +29,35 @@ class Watch:
         self.processors: dict[str, JSON] = {}
         """Class → attributes of every logits processor that was in use."""
         self.generation_config: dict[str, JSON] = {}
-        """Effective config, where it differs from upstream's defaults."""
+        """Effective config of the first call, upstream's defaults filled in."""
         self.attention: Counter[str] = Counter()
         """Function that attention layers fetched for themselves → times."""
         self.tape: Tape | None = None
         self.last_config: Any = None
+        """The config object of the latest call: the very one its decoding loop reads."""
+
+    def keep_config(self) -> None:
+        """Keep the effective config of the first call; the others are the same but for lengths."""
+        if not self.generation_config and self.last_config is not None:
+            self.generation_config = cast("dict[str, JSON]", describe(self.last_config.to_diff_dict()))
+
+    def ending_ids(self) -> set[int]:
+        """The ids that end a sequence, by the config that `generate` really used."""
+        ending = getattr(self.last_config, "eos_token_id", None)
+        if ending is None:
+            return set()
+        return set(ending) if isinstance(ending, (list, tuple)) else {int(ending)}
+
+    def resolved(self) -> dict[str, JSON]:
+        """Everything seen, but for the forward calls."""
+        mode = None if self.last_config is None else str(self.last_config.get_generation_mode().value)
+        return {
+            "generation_config": self.generation_config,
+            "generation_mode": mode,
+            "logits_processors": dict(self.processors),
+            "caches": [dict(cache) for cache in self.caches],
+            "attention_functions": dict(self.attention),
+        }
 
     def saw_forward(self, kwargs: dict[str, Any], args: tuple[Any, ...]) -> None:
         """Note the shape of the ids that the model is called with."""

@@ -14,7 +14,7 @@ import signal
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.backends.base import Calls, Declared, LoadJob, Observation
 from harness.backends.pytorch.arguments import ConflictingSettingsError
@@ -23,9 +23,10 @@ from harness.backends.pytorch.load import Loaded, load_model
 from harness.backends.pytorch.readback import describe_model
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
-    from multiprocessing.connection import Connection
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from harness.jsontypes import JSON
 
 PR_SET_PDEATHSIG = 1
 SIZE_ARGUMENT = {"tensor_parallel": "tp_size", "pipeline_parallel": "pp_size"}
@@ -47,9 +48,9 @@ class Plan:
 
 def plan(settings: Declared) -> Plan:
     """The processes that the settings ask for."""
-    strategy = settings["parallelism.strategy"] if "parallelism.strategy" in settings else None
-    degree = settings["parallelism.degree"] if "parallelism.degree" in settings else None
-    processes = settings["pytorch.num_processes"] if "pytorch.num_processes" in settings else None
+    strategy = settings.get("parallelism.strategy")
+    degree = settings.get("parallelism.degree")
+    processes = settings.get("pytorch.num_processes")
     if strategy is None:
         if degree is not None:
             raise ConflictingSettingsError(f"parallelism.degree={degree!r} needs parallelism.strategy")

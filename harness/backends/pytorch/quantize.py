@@ -5,7 +5,7 @@ Raw `load_in_4bit=True` reaches the model's constructor in transformers 5 and is
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.backends.pytorch.arguments import BITSANDBYTES, ConflictingSettingsError, take
 
@@ -24,7 +24,7 @@ def quantization_arguments(settings: Declared, calls: Calls) -> dict[str, Any]:
     something is off, what says so upstream is `quantization_config=None`, passed explicitly.
     """
     arguments = take(settings, BITSANDBYTES)
-    switch = settings["quantization.quantization"] if "quantization.quantization" in settings else None
+    switch = settings.get("quantization.quantization")
     if switch is False and any(arguments.get(flag) for flag in FLAGS):
         asked = next(flag for flag in FLAGS if arguments.get(flag))
         raise ConflictingSettingsError(f"quantization.quantization=False contradicts {asked}=True")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
 
 if TYPE_CHECKING:
-    from harness.jsontypes import JSON
     from harness.backends.pytorch.load import Loaded
+    from harness.jsontypes import JSON
 
 
 def describe_model(loaded: Loaded) -> dict[str, JSON]:

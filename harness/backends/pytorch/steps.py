@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.backends.base import Step
@@ -35,9 +34,8 @@ class Tape:
     Speculative decoding scores a position again after a rejection: the last one counts.
     """
 
-    def __init__(self, width: int, rows_per_prompt: int, *, scores: bool) -> None:
+    def __init__(self, width: int, *, scores: bool) -> None:
         self.width = width
-        self.rows_per_prompt = rows_per_prompt
         self.scores = scores
         self.first: dict[int, Any] = {}
         """Raw logits of the first generated position, by row."""

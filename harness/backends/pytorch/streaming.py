@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.backends.base import Chunk
@@ -24,7 +23,7 @@ def timed_streamer(tokenizer: Any, prompt: int, seed: int) -> Any:
             self._text = ""
             self._start = time.perf_counter()
 
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002 - upstream's signature
             self._text += text
 
         def put(self, value: Any) -> None:
