@@ -88,9 +88,12 @@ def _completed(cls: type[Section], data: Any, error: ValidationError) -> Validat
     lines = [_again(item) for item in known]
     bad = {tuple(item["loc"]) for item in known if not item["type"].startswith(RULE_ERROR)}
     reported = {item["type"] for item in known}
+    unclear = {cls.path_prefix + ".".join(map(str, loc)) for loc in bad}
     values = _salvage(cls, data, bad)
     lines += [
-        _line(cls, candidate, values) for candidate in _errors(cls, values) if RULE_ERROR + candidate.id not in reported
+        _line(cls, candidate, values)
+        for candidate in _errors(cls, values)
+        if RULE_ERROR + candidate.id not in reported and not _touches(candidate, unclear)
     ]
     return ValidationError.from_exception_data(cls.__name__, lines)
 

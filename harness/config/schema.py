@@ -95,7 +95,7 @@ def schema_field(path: str) -> LeafField:
     """Return the leaf at ``path``; ``KeyError`` with the nearest names if there is none."""
     leaves = leaf_fields()
     if path not in leaves:
-        import difflib  # noqa: PLC0415 - only for the error
+        import difflib  # only for the error
 
         near = ", ".join(difflib.get_close_matches(path, leaves, n=3)) or "none"
         raise KeyError(f"no config field {path!r}; nearest: {near}")

@@ -26,7 +26,6 @@ def beams_searched(values: Values) -> int:
 
 def _disagreement(name: str, first: Any, second: Any) -> Rule:
     shared, native = f"{_SHARED}.{name}", f"{_NATIVE}.{name}"
-    extra = {_WIDTH: 2} if name in ("early_stopping", "length_penalty") else {}
     return Rule(
         id=f"beams.{name}_disagrees",
         backends=("pytorch",),
@@ -36,8 +35,8 @@ def _disagreement(name: str, first: Any, second: Any) -> Rule:
         expected="equal values, or only one of the two",
         reason=f"Both set {name} of generate()",
         resolution=f"Set only one of {shared} and {native}, or set both to the same value",
-        witness={**extra, shared: first, native: second},
-        neighbour={**extra, shared: first, native: first},
+        witness={shared: first, native: second},
+        neighbour={shared: first, native: first},
     )
 
 
@@ -95,7 +94,7 @@ def _pair(section: str) -> tuple[Rule, ...]:
     )
 
 
-def _vllm_lacks(name: str, value: Any, extra: dict[str, Any]) -> Rule:
+def _vllm_lacks(name: str, value: Any) -> Rule:
     path = f"{_SHARED}.{name}"
     return Rule(
         id=f"beams.vllm_{name}",
@@ -108,8 +107,8 @@ def _vllm_lacks(name: str, value: Any, extra: dict[str, Any]) -> Rule:
         reason=f"Neither BeamSearchParams nor SamplingParams has {name}",
         resolution=f"Remove {path}, or use backend='pytorch'",
         versions="vLLM 0.32",
-        witness={**extra, path: value},
-        neighbour=extra,
+        witness={path: value},
+        neighbour={},
     )
 
 
@@ -139,6 +138,6 @@ RULES: tuple[Rule, ...] = (
     ),
     *_pair(_SHARED),
     *_pair(_NATIVE),
-    _vllm_lacks("early_stopping", value=True, extra={_WIDTH: 2}),
-    _vllm_lacks("no_repeat_ngram_size", value=2, extra={}),
+    _vllm_lacks("early_stopping", value=True),
+    _vllm_lacks("no_repeat_ngram_size", value=2),
 )

@@ -62,7 +62,7 @@ _NOT_UPSTREAM = ("decoder.preset", "decoder.beam_search.enabled", "quantization.
 @cache
 def _reserved(backend: str) -> dict[str, str]:
     """Map each upstream argument name that a declared field sets to that field."""
-    from harness.config.schema import leaf_paths  # noqa: PLC0415 - the schema imports the rules
+    from harness.config.schema import leaf_paths  # here, as the schema imports the rules
 
     names: dict[str, str] = {}
     for path in leaf_paths(backend):

@@ -1,0 +1,125 @@
+"""Hypothesis strategies for configs, built from the schema, and the profiles tests run under."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from harness.config import BACKENDS, LeafField, leaf_paths, schema_field
+from harness.config.presets import expand_preset
+from harness.config.rules import violations
+
+hypothesis_settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
+hypothesis_settings.register_profile("nightly", max_examples=5_000, deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=12)
+_TRICKY = st.sampled_from(
+    ["yes", "null", "~", "1e3", "0x10", "<<", "- a", "a: b", "#x", "1.0", "é", "2024-01-01", "*a"]
+)
+_DEVICE = st.one_of(st.integers(0, 7), st.just("cpu"))
+_SCALAR = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63) + 1, 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    _TEXT,
+)
+
+JSON_VALUES = st.recursive(
+    _SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3), max_leaves=6
+)
+"""Any JSON value of moderate size."""
+
+ABUSE: tuple[Any, ...] = (
+    float("nan"), float("inf"), float("-inf"), -1, 0, 1, 10**30, True, False, "", "true", "1", "none", 0.5, -0.5, 1e308,
+    [], {}, [1], {"a": 1}, b"x", object(),
+)  # fmt: skip
+"""Values that sloppy validation takes for something else."""
+
+_SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "passthrough_kwargs": st.dictionaries(_TEXT.map("x_".__add__), JSON_VALUES, max_size=3),
+    "pytorch.max_memory": st.dictionaries(
+        st.one_of(st.integers(0, 7), st.sampled_from(["cpu", "disk"])),
+        st.one_of(st.integers(1, 2**40), st.sampled_from(["10GiB", "1.5GB", "512 MiB"])),
+        max_size=3,
+    ),
+    "pytorch.device_map": st.one_of(
+        st.sampled_from(["auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:0"]),
+        st.dictionaries(st.sampled_from(["", "model", "lm_head"]), _DEVICE, min_size=1, max_size=2),
+    ),
+    "vllm.attention.backend": st.sampled_from(["auto", "FLASH_ATTN", "TORCH_SDPA"]),
+    "vllm.kv_cache_dtype": st.sampled_from(["auto", "fp8", "float16"]),
+    "vllm.load_format": st.sampled_from(["auto", "safetensors", "pt"]),
+    "vllm.speculative.method": st.sampled_from(["ngram", "draft_model", "suffix"]),
+}
+
+
+def leaf_values(path: str) -> st.SearchStrategy[Any]:
+    """Values that the schema accepts for one leaf."""
+    if path in _SPECIAL:
+        return _SPECIAL[path]
+    leaf = schema_field(path)
+    return st.one_of([_kind_values(leaf, kind) for kind in leaf.kinds])
+
+
+def _kind_values(leaf: LeafField, kind: str) -> st.SearchStrategy[Any]:
+    limits = leaf.constraints
+    if kind == "bool":
+        return st.booleans()
+    if kind == "int":
+        low, high = limits["ge"], limits["le"]
+        return st.integers(low, min(high, low + 8)) | st.integers(low, high)
+    if kind == "float":
+        low = limits.get("ge", limits.get("gt", -1e6))
+        return st.floats(low, limits.get("le", 1e6), exclude_min="gt" in limits, allow_nan=False)
+    if leaf.choices:
+        return st.sampled_from(leaf.choices)
+    return _TEXT | _TRICKY
+
+
+def repaired(flat: dict[str, Any], *backends: str) -> dict[str, Any]:
+    """Drop settings until no rule rejects the rest for any of the backends."""
+    kept = dict(flat)
+    while True:
+        broken = [
+            rule
+            for backend in backends
+            for rule in violations(expand_preset({"backend": backend, **kept}))
+            if rule.severity == "error"
+        ]
+        if not broken:
+            return kept
+        for rule in broken:
+            named = [path for path in rule.parameters if path in kept]
+            inside = [path for path in kept if any(path.startswith(f"{name}.") for name in rule.parameters)]
+            preset = [path for path in kept if path == "decoder.preset"]
+            for path in (named or inside or preset)[:1]:
+                del kept[path]
+
+
+@st.composite
+def flat_settings(draw: st.DrawFn, backend: str | None = None, *, every: bool = False) -> tuple[str, dict[str, Any]]:
+    """A backend and settings that are valid for it; with ``every``, drawn for every leaf."""
+    chosen: str = draw(st.sampled_from(BACKENDS)) if backend is None else backend
+    paths = leaf_paths(chosen)
+    if not every:
+        paths = tuple(draw(st.lists(st.sampled_from(paths), unique=True, max_size=10)))
+    drawn = {path: draw(leaf_values(path)) for path in paths}
+    return chosen, repaired(drawn, chosen)
+
+
+def raw_configs() -> st.SearchStrategy[Any]:
+    """Nested data that looks like a config and mostly is none."""
+    keys = st.sampled_from([part for path in leaf_paths() for part in path.split(".")]) | _TEXT
+    values = JSON_VALUES | st.sampled_from(ABUSE)
+    section = st.dictionaries(keys, values, max_size=4)
+    top = ["model", "backend", "pytorch", "vllm", "tensorrt", "decoder", "quantization", "batching", "streaming"]
+    return (
+        st.dictionaries(st.sampled_from(top) | keys, section | st.sampled_from(BACKENDS) | values, max_size=6)
+        | values
+        | st.dictionaries(values.filter(lambda value: value.__hash__ is not None), values, max_size=2)
+    )

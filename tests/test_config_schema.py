@@ -1,0 +1,284 @@
+"""The config schema: the ten published checks, types and limits of every field, flat views."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from config_strategies import ABUSE
+from pydantic import ValidationError
+
+from harness.config import (
+    PRESETS,
+    DecoderConfig,
+    ExperimentConfig,
+    PyTorchConfig,
+    config_from_settings,
+    leaf_paths,
+    schema_field,
+    settings,
+)
+from harness.config.flat import nest
+from harness.config.schema import leaf_fields
+
+
+class TestTheTenChecksOfTheConfigExpansion:
+    def test_1_pytorch_config_creates_with_all_fields_none(self) -> None:
+        config = PyTorchConfig()
+        assert PyTorchConfig.model_fields
+        assert all(getattr(config, name) is None for name in PyTorchConfig.model_fields)
+
+    def test_2_flash_attention_3_is_valid(self) -> None:
+        assert PyTorchConfig(attn_implementation="flash_attention_3").attn_implementation == "flash_attention_3"
+
+    def test_3_torch_compile_mode_alone_raises(self) -> None:
+        with pytest.raises(ValidationError, match="torch_compile=True"):
+            PyTorchConfig(torch_compile_mode="reduce-overhead")
+
+    def test_4_bnb_4bit_compute_dtype_alone_raises(self) -> None:
+        with pytest.raises(ValidationError, match="load_in_4bit=True"):
+            PyTorchConfig(bnb_4bit_compute_dtype="bfloat16")
+
+    def test_5_cache_implementation_without_a_cache_raises(self) -> None:
+        with pytest.raises(ValidationError, match="use_cache"):
+            PyTorchConfig(use_cache=False, cache_implementation="static")
+
+    def test_6_bnb_4bit_compute_dtype_with_load_in_4bit_is_valid(self) -> None:
+        config = PyTorchConfig(load_in_4bit=True, bnb_4bit_compute_dtype="bfloat16")
+        assert (config.load_in_4bit, config.bnb_4bit_compute_dtype) == (True, "bfloat16")
+
+    def test_7_torch_compile_mode_with_torch_compile_is_valid(self) -> None:
+        config = PyTorchConfig(torch_compile=True, torch_compile_mode="max-autotune")
+        assert (config.torch_compile, config.torch_compile_mode) == (True, "max-autotune")
+
+    def test_8_min_p_and_min_new_tokens_are_valid(self) -> None:
+        config = DecoderConfig(min_p=0.1, min_new_tokens=10)
+        assert (config.min_p, config.min_new_tokens) == (0.1, 10)
+
+    def test_9_an_experiment_takes_a_pytorch_config_with_a_revision(self) -> None:
+        config = ExperimentConfig(model="gpt2", pytorch=PyTorchConfig(revision="abc123"))
+        assert config.pytorch is not None
+        assert config.pytorch.revision == "abc123"
+
+    def test_10_an_unknown_field_raises(self) -> None:
+        with pytest.raises(ValidationError, match="nonexistent"):
+            ExperimentConfig(model="gpt2", pytorch=PyTorchConfig(nonexistent=True))  # type: ignore[call-arg]
+
+
+def test_backend_defaults_to_pytorch_and_model_is_required() -> None:
+    assert ExperimentConfig(model="m").backend == "pytorch"
+    with pytest.raises(ValidationError, match="model"):
+        ExperimentConfig.model_validate({})
+    with pytest.raises(ValidationError, match="local path or a hub id"):
+        ExperimentConfig(model="  ")
+
+
+def test_every_field_has_a_description_and_defaults_to_none() -> None:
+    for leaf in leaf_fields().values():
+        assert leaf.default is None, leaf.path
+        assert len(leaf.description) > 20, leaf.path
+
+
+def test_the_audited_pytorch_fields_are_all_there() -> None:
+    audited = {
+        "batch_size",
+        "attn_implementation",
+        "torch_compile",
+        "torch_compile_mode",
+        "torch_compile_backend",
+        "load_in_4bit",
+        "load_in_8bit",
+        "bnb_4bit_compute_dtype",
+        "bnb_4bit_quant_type",
+        "bnb_4bit_use_double_quant",
+        "use_cache",
+        "cache_implementation",
+        "num_beams",
+        "early_stopping",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "prompt_lookup_num_tokens",
+        "device_map",
+        "max_memory",
+        "revision",
+        "trust_remote_code",
+        "num_processes",
+    }
+    assert audited == set(PyTorchConfig.model_fields)
+
+
+def _fits(path: str, value: Any) -> bool:
+    """What the schema's own description of a leaf says about a value, restated independently."""
+    leaf = schema_field(path)
+    limits = leaf.constraints
+    match value:
+        case bool():
+            return "bool" in leaf.kinds
+        case int() | float():
+            typed = "float" in leaf.kinds or (isinstance(value, int) and "int" in leaf.kinds)
+            low, high, above = limits.get("ge", -math.inf), limits.get("le", math.inf), limits.get("gt", -math.inf)
+            return typed and math.isfinite(value) and low <= value <= high and value > above
+        case str() if leaf.choices is not None:
+            return value in leaf.choices
+        case str():
+            long_enough = len(value) >= limits.get("min_length", 0)
+            matches = re.match(limits.get("pattern", ""), value) is not None
+            # None of the abuse is a device.
+            return "str" in leaf.kinds and path != "pytorch.device_map" and long_enough and matches
+        case dict():
+            return path in ("passthrough_kwargs", "pytorch.device_map" if value else "pytorch.max_memory")
+        case _:
+            return False
+
+
+_COMPANIONS: dict[str, dict[str, Any]] = {
+    "torch_compile_": {"pytorch.torch_compile": True},
+    "pytorch.bnb_": {"pytorch.load_in_4bit": True},
+    "quantization.bnb_": {"quantization.load_in_4bit": True},
+    "quantization.quantization": {"quantization.load_in_4bit": True},
+    "beam_search.enabled": {"decoder.beam_search.num_beams": 2},
+    "parallelism.degree": {"parallelism.strategy": "tensor_parallel"},
+    "traffic_simulation.": {"traffic_simulation.target_qps": 1.0},
+    "num_speculative_tokens": {"vllm.speculative.method": "suffix"},
+}
+
+
+@pytest.mark.parametrize("path", leaf_paths())
+def test_each_field_gives_each_abused_value_the_verdict_of_its_type(path: str) -> None:
+    leaf = schema_field(path)
+    flat = {"model": "m", "backend": leaf.backend or "pytorch"}
+    for key, companions in _COMPANIONS.items():
+        flat |= {name: value for name, value in companions.items() if key in path and name != path}
+    for value in ABUSE:
+        if value is False and path in ("quantization.quantization", "decoder.beam_search.enabled"):
+            continue  # contradicts its companions
+        blamed = _blamed(nest({**flat, path: value}), depth=path.count(".") + 1)
+        assert blamed == (set() if _fits(path, value) else {path}), f"{path}={value!r}"
+
+
+def _blamed(data: dict[str, Any], depth: int) -> set[str]:
+    """The paths, cut to some depth, that errors about the config are reported at."""
+    try:
+        ExperimentConfig.model_validate(data)
+    except ValidationError as error:
+        return {".".join(map(str, item["loc"][:depth])) for item in error.errors()}
+    return set()
+
+
+@pytest.mark.parametrize("section", ["", *sorted({path.rpartition(".")[0] for path in leaf_paths() if "." in path})])
+def test_every_section_rejects_unknown_keys(section: str) -> None:
+    owner = section.partition(".")[0]
+    backend = owner if owner in ("vllm", "tensorrt") else "pytorch"
+    unknown = f"{section}.nonexistent".lstrip(".")
+    with pytest.raises(ValidationError) as caught:
+        ExperimentConfig.model_validate(nest({"model": "m", "backend": backend, unknown: 1}))
+    assert [(item["type"], ".".join(map(str, item["loc"]))) for item in caught.value.errors()] == [
+        ("extra_forbidden", unknown)
+    ]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_expanded_and_explicit_fields_win(preset: str) -> None:
+    plain = settings(ExperimentConfig.model_validate({"model": "m", "decoder": {"preset": preset}}))
+    assert plain == {"decoder.preset": preset} | {f"decoder.{name}": value for name, value in PRESETS[preset].items()}
+    stated = settings(ExperimentConfig.model_validate({"model": "m", "decoder": {"preset": preset, "top_k": 7}}))
+    assert stated == plain | {"decoder.top_k": 7}
+
+
+def test_settings_are_flat_json_and_leave_out_none_model_and_backend() -> None:
+    config = ExperimentConfig.model_validate(
+        {
+            "model": "m",
+            "fp_precision": "float32",
+            "random_seed": None,
+            "streaming": False,
+            "decoder": {"top_k": 1, "beam_search": {"num_beams": 1}},
+            "pytorch": {"max_memory": {0: "1GiB", "cpu": 5}, "device_map": {"": 0}},
+        }
+    )
+    flat = settings(config)
+    assert flat == {
+        "fp_precision": "float32",
+        "streaming": False,
+        "decoder.top_k": 1,
+        "decoder.beam_search.num_beams": 1,
+        "pytorch.max_memory": {"0": "1GiB", "cpu": 5},
+        "pytorch.device_map": {"": 0},
+    }
+    assert json.loads(json.dumps(flat)) == flat
+    assert config_from_settings(flat, model="m", backend="pytorch") == config
+
+
+def test_a_path_through_another_value_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'decoder\.top_k' lies inside 'decoder'"):
+        nest({"decoder.top_k": 1, "decoder": {"top_k": 2}})
+
+
+def test_leaf_paths_of_a_backend_are_the_shared_ones_and_its_own() -> None:
+    for backend in ("pytorch", "vllm", "tensorrt"):
+        others = {"pytorch", "vllm", "tensorrt"} - {backend}
+        expected = tuple(path for path in leaf_paths() if path.partition(".")[0] not in others)
+        assert leaf_paths(backend) == expected
+    with pytest.raises(ValueError, match="unknown backend 'jax'"):
+        leaf_paths("jax")
+
+
+def test_an_unknown_path_is_answered_with_near_names() -> None:
+    with pytest.raises(KeyError, match=r"decoder\.top_k"):
+        schema_field("decoder.topk")
+
+
+def test_configs_are_immutable() -> None:
+    config = ExperimentConfig(model="m")
+    with pytest.raises(ValidationError, match="frozen"):
+        config.streaming = True  # type: ignore[misc]
+
+
+def test_passthrough_values_must_survive_json() -> None:
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    for bad in (float("nan"), {1: 2}, 2**70, deep, {"a": [float("inf")]}, {"a": {3}}):
+        with pytest.raises(ValidationError, match="passthrough_kwargs"):
+            ExperimentConfig.model_validate({"model": "m", "passthrough_kwargs": {"x": bad}})
+
+
+def test_importing_the_package_is_quick_and_loads_no_backend() -> None:
+    code = (
+        "import time, sys; start = time.perf_counter(); import harness.config; took = time.perf_counter() - start;"
+        "heavy = {'torch', 'transformers', 'vllm', 'numpy', 'urllib.request', 'http.client'};"
+        "print(took, sorted(heavy & set(sys.modules)))"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    answers = [run.stdout.split(maxsplit=1) for run in runs]
+    assert {answer[1].strip() for answer in answers} == {"[]"}
+    assert min(float(answer[0]) for answer in answers) < 0.3
+
+
+def test_validating_a_config_takes_under_a_millisecond() -> None:
+    data = nest(
+        {
+            "model": "m",
+            "decoder.preset": "creative",
+            "decoder.beam_search.num_beams": 1,
+            "pytorch.torch_compile": True,
+            "pytorch.torch_compile_mode": "default",
+            "pytorch.device_map": "auto",
+            "pytorch.max_memory": {0: "1GiB"},
+            "batching.batch_size": 2,
+        }
+    )
+    ExperimentConfig.model_validate(data)
+    laps = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(50):
+            ExperimentConfig.model_validate(data)
+        laps.append((time.perf_counter() - start) / 50)
+    assert min(laps) < 1e-3
