@@ -9,8 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from harness.config import BACKENDS, LeafField, leaf_paths, schema_field
+from harness.config.flat import nest
 from harness.config.presets import expand_preset
-from harness.config.rules import violations
+from harness.config.rules import Rule, violations
 
 hypothesis_settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None)
 hypothesis_settings.register_profile("nightly", max_examples=5_000, deadline=None)
@@ -81,24 +82,35 @@ def _kind_values(leaf: LeafField, kind: str) -> st.SearchStrategy[Any]:
     return _TEXT | _TRICKY
 
 
+def _errors(flat: dict[str, Any], backends: tuple[str, ...]) -> list[Rule]:
+    states = [expand_preset({"backend": backend, **flat}) for backend in backends]
+    return [rule for state in states for rule in violations(state) if rule.severity == "error"]
+
+
+def completed(flat: dict[str, Any], backend: str) -> dict[str, Any]:
+    """Add the companions that violated rules ask for, once for each rule."""
+    kept = dict(flat)
+    tried: set[str] = set()
+    while asking := [rule for rule in _errors(kept, (backend,)) if rule.id not in tried]:
+        for rule in asking:
+            tried.add(rule.id)
+            added = {path: value for path, value in rule.neighbour.items() if path not in rule.witness}
+            if not set(added) & {*kept, "backend"}:
+                kept |= added
+    return kept
+
+
 def repaired(flat: dict[str, Any], *backends: str) -> dict[str, Any]:
     """Drop settings until no rule rejects the rest for any of the backends."""
     kept = dict(flat)
-    while True:
-        broken = [
-            rule
-            for backend in backends
-            for rule in violations(expand_preset({"backend": backend, **kept}))
-            if rule.severity == "error"
-        ]
-        if not broken:
-            return kept
+    while broken := _errors(kept, backends):
         for rule in broken:
             named = [path for path in rule.parameters if path in kept]
             inside = [path for path in kept if any(path.startswith(f"{name}.") for name in rule.parameters)]
             preset = [path for path in kept if path == "decoder.preset"]
             for path in (named or inside or preset)[:1]:
                 del kept[path]
+    return kept
 
 
 @st.composite
@@ -109,17 +121,35 @@ def flat_settings(draw: st.DrawFn, backend: str | None = None, *, every: bool = 
     if not every:
         paths = tuple(draw(st.lists(st.sampled_from(paths), unique=True, max_size=10)))
     drawn = {path: draw(leaf_values(path)) for path in paths}
-    return chosen, repaired(drawn, chosen)
+    return chosen, repaired(completed(drawn, chosen), chosen)
 
 
 def raw_configs() -> st.SearchStrategy[Any]:
-    """Nested data that looks like a config and mostly is none."""
+    """Data that looks like a config: valid ones, ones with some settings spoilt, and junk."""
+    return spoilt_configs() | _junk()
+
+
+@st.composite
+def spoilt_configs(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid config in which up to three settings have been replaced by anything."""
+    backend, flat = draw(flat_settings())
+    paths = st.sampled_from(leaf_paths()) | st.sampled_from(["model", "backend", "streaming.x", "pytorch.x"])
+    for path in draw(st.lists(paths, max_size=3)):
+        flat[path] = draw(leaf_values(path) if path in leaf_paths() and draw(st.booleans()) else _ANYTHING)
+    if "streaming.x" in flat:
+        flat.pop("streaming", None)
+    return nest({"model": "m", "backend": backend, **flat})
+
+
+_ANYTHING = JSON_VALUES | st.sampled_from(ABUSE)
+
+
+def _junk() -> st.SearchStrategy[Any]:
     keys = st.sampled_from([part for path in leaf_paths() for part in path.split(".")]) | _TEXT
-    values = JSON_VALUES | st.sampled_from(ABUSE)
-    section = st.dictionaries(keys, values, max_size=4)
+    section = st.dictionaries(keys, _ANYTHING, max_size=4)
     top = ["model", "backend", "pytorch", "vllm", "tensorrt", "decoder", "quantization", "batching", "streaming"]
     return (
-        st.dictionaries(st.sampled_from(top) | keys, section | st.sampled_from(BACKENDS) | values, max_size=6)
-        | values
-        | st.dictionaries(values.filter(lambda value: value.__hash__ is not None), values, max_size=2)
+        st.dictionaries(st.sampled_from(top) | keys, section | st.sampled_from(BACKENDS) | _ANYTHING, max_size=6)
+        | _ANYTHING
+        | st.dictionaries(_ANYTHING.filter(lambda value: value.__hash__ is not None), _ANYTHING, max_size=2)
     )

@@ -124,13 +124,13 @@ def test_bfloat16_is_refused_on_old_gpus_by_vllm_but_not_by_pytorch() -> None:
 
 def test_tensorrt_fp8_needs_ada_or_hopper() -> None:
     packages = {"packages": {"tensorrt-llm": "1.2.1"}}
-    asked = {"backend": "tensorrt", "tensorrt__quantization__method": "fp8"}
+    asked: dict[str, Any] = {"backend": "tensorrt", "tensorrt__quantization__method": "fp8"}
     assert list(found("a100", packages, **asked)) == ["preflight.tensorrt.quantization.fp8"]
     assert found("h100", packages, **asked) == {}
 
 
 def test_a_degree_above_the_number_of_gpus_is_an_error() -> None:
-    asked = {"parallelism__strategy": "tensor_parallel"}
+    asked: dict[str, Any] = {"parallelism__strategy": "tensor_parallel"}
     problem = found("a100", parallelism__degree=2, **asked)["preflight.device_count"]
     assert (problem.actual, problem.expected) == ("degree 2, 1 GPU", "a degree of at most 1")
     assert "preflight.device_count" not in found("two_gpus", parallelism__degree=2, **asked)
@@ -154,16 +154,14 @@ def test_a_device_that_does_not_exist_is_named(flat: dict[str, Any], path: str) 
 def test_memory_counts_precision_and_quantisation() -> None:
     snapshot = recorded("two_gpus")
     assert snapshot.model is not None
-    need = {
-        name: needed_bytes({"backend": "pytorch", **flat}, snapshot.model)
-        for name, flat in {
-            "stored": {},
-            "float32": {"fp_precision": "float32"},
-            "8bit": {"pytorch.load_in_8bit": True},
-            "4bit": {"quantization.load_in_4bit": True},
-            "double": {"quantization.load_in_4bit": True, "quantization.bnb_4bit_use_double_quant": True},
-        }.items()
+    variants: dict[str, dict[str, Any]] = {
+        "stored": {},
+        "float32": {"fp_precision": "float32"},
+        "8bit": {"pytorch.load_in_8bit": True},
+        "4bit": {"quantization.load_in_4bit": True},
+        "double": {"quantization.load_in_4bit": True, "quantization.bnb_4bit_use_double_quant": True},
     }
+    need = {name: needed_bytes({"backend": "pytorch", **flat}, snapshot.model) for name, flat in variants.items()}
     stored = need["stored"]
     assert stored == int(40e9 * 1.1)
     assert need["float32"] == 2 * stored

@@ -237,7 +237,7 @@ def test_an_unknown_path_is_answered_with_near_names() -> None:
 def test_configs_are_immutable() -> None:
     config = ExperimentConfig(model="m")
     with pytest.raises(ValidationError, match="frozen"):
-        config.streaming = True  # type: ignore[misc]
+        config.streaming = True
 
 
 def test_passthrough_values_must_survive_json() -> None:
