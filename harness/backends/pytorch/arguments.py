@@ -75,6 +75,9 @@ GENERATE = {
 }
 """Request scope: `model.generate`."""
 
+TRAFFIC = ("enabled", "mode", "target_qps", "seed")
+"""Request scope: `traffic_simulation.*`, which upstream knows nothing of."""
+
 ENGINE_PATHS = frozenset(
     {*MODEL, *BITSANDBYTES, *COMPILE, "pytorch.torch_compile", "quantization.quantization"}
     | {"parallelism.strategy", "parallelism.degree", "pytorch.num_processes"}
@@ -82,7 +85,7 @@ ENGINE_PATHS = frozenset(
 REQUEST_PATHS = frozenset(
     {*GENERATE, "decoder.preset", "decoder.beam_search.enabled", "streaming", "random_seed"}
     | {"batching.batch_size", "batching.strategy", "batching.max_tokens_per_batch", "pytorch.batch_size"}
-    | {f"traffic_simulation.{name}" for name in ("enabled", "mode", "target_qps", "seed")}
+    | {f"traffic_simulation.{name}" for name in TRAFFIC}
 )
 EITHER_PATHS = frozenset({"passthrough_kwargs"})
 """Goes to `from_pretrained` from a load job and to `generate` from a generate job."""
@@ -192,8 +195,7 @@ def traffic(settings: Declared) -> Traffic | None:
     Raises:
         ConflictingSettingsError: enabled without a rate.
     """
-    prefix = "traffic_simulation."
-    given = {path.removeprefix(prefix): settings[path] for path in settings if path.startswith(prefix)}
+    given = take(settings, {f"traffic_simulation.{name}": name for name in TRAFFIC})
     if not given.pop("enabled", False):
         return None
     if given.get("target_qps") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from harness.backends.pytorch.arguments import TOKENIZER, model_arguments, take
 from harness.backends.pytorch.quantize import quantization_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.backends.base import Calls, LoadJob
 
 
@@ -22,6 +25,8 @@ class Loaded:
     compilation: compiling.Compilation
     defaults: dict[str, Any]
     """Arguments of every `generate` that follow from engine settings."""
+    weight_files: list[str]
+    """Files that the weights were really read from."""
 
 
 def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_index: int = 0) -> Loaded:
@@ -50,7 +55,10 @@ def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_
         # a batch needs some padding token; which one is masked out anyway
         tokenizer.pad_token = tokenizer.eos_token
     arguments = {**place, **model_arguments(settings), **quantization_arguments(settings, calls), **distribution}
-    model = calls("AutoModelForCausalLM.from_pretrained", AutoModelForCausalLM.from_pretrained, job.model, **arguments)
+    with _opened_weights() as weight_files:
+        model = calls(
+            "AutoModelForCausalLM.from_pretrained", AutoModelForCausalLM.from_pretrained, job.model, **arguments
+        )
     placed = "device_map" in arguments or distribution or getattr(model, "is_quantized", False)
     if torch.cuda.is_available() and not placed:
         # Upstream's default is the CPU. An experiment that says nothing about devices wants
@@ -58,4 +66,27 @@ def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_
         calls("model.to", model.to, f"cuda:{device_index}")
     model.eval()
     compilation = compiling.compile_model(model, settings, calls)
-    return Loaded(model, tokenizer, compilation, compilation.generate_arguments())
+    return Loaded(model, tokenizer, compilation, compilation.generate_arguments(), weight_files)
+
+
+@contextmanager
+def _opened_weights() -> Iterator[list[str]]:
+    """The safetensors files that upstream opens meanwhile.
+
+    Which snapshot of a hub repository was loaded shows in no attribute of the model any more.
+    """
+    from transformers import modeling_utils
+
+    original = modeling_utils.safe_open
+    opened: list[str] = []
+
+    def safe_open(file: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(file) not in opened:
+            opened.append(str(file))
+        return original(file, *args, **kwargs)
+
+    modeling_utils.safe_open = safe_open
+    try:
+        yield opened
+    finally:
+        modeling_utils.safe_open = original

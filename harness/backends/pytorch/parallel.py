@@ -72,7 +72,7 @@ def load_group(job: LoadJob, calls: Calls) -> tuple[Replica, Group]:
     group = Group(wanted, workers)
     try:
         replica = Replica(_load(job, wanted, 0, calls), 0)
-        group.wait_until_loaded()
+        group.wait_until_loaded(calls)
     except BaseException:
         group.close()
         raise
@@ -142,11 +142,22 @@ def _serve(job: LoadJob, wanted: Plan, rank: int, pipe: Connection) -> None:
     except (EOFError, BrokenPipeError):
         return
     except BaseException as error:  # noqa: BLE001 - handed to rank 0, which raises it
-        pipe.send(("error", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+        kind = "upstream" if _from_upstream(error) else "error"
+        pipe.send((kind, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+
+
+def _from_upstream(error: BaseException) -> bool:
+    """Whether the error came out of a recorded call, rather than out of this harness."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is Calls.__call__.__code__ for frame, _ in frames)
 
 
 class WorkerError(RuntimeError):
     """A rank other than 0 failed while rank 0 did not; its own traceback is the message."""
+
+
+def _raise(message: str) -> None:
+    raise WorkerError(message)
 
 
 class Group:
@@ -157,9 +168,9 @@ class Group:
         self._workers = workers
         self._described: list[dict[str, JSON]] = []
 
-    def wait_until_loaded(self) -> None:
+    def wait_until_loaded(self, calls: Calls) -> None:
         """Collect what each rank has loaded."""
-        self._described = [cast("dict[str, JSON]", self._receive(worker)) for worker in self._workers]
+        self._described = [cast("dict[str, JSON]", self._receive(worker, calls)) for worker in self._workers]
 
     def read_back(self) -> dict[str, JSON]:
         """Ranks, and what the other ones hold."""
@@ -167,6 +178,7 @@ class Group:
             "strategy": self._plan.strategy,
             "process_count": 1 + len(self._workers),
             "other_ranks": [dict(described) for described in self._described],
+            "other_pids": [worker.pid for worker in self._workers],
         }
 
     def run(self, replica: Replica, request: Request, calls: Calls) -> Observation:
@@ -178,7 +190,7 @@ class Group:
         for worker, share in zip(self._workers, shares[1:], strict=True):
             worker.pipe.send(share)
         own = replica.run(shares[0], calls)
-        others = [cast("Observation", self._receive(worker)) for worker in self._workers]
+        others = [cast("Observation", self._receive(worker, calls)) for worker in self._workers]
         if self._plan.sharded:
             return _agreed(own, others)
         return _merged(own, others)
@@ -194,13 +206,15 @@ class Group:
                 continue
         self._workers = []
 
-    def _receive(self, worker: Worker) -> object:
+    def _receive(self, worker: Worker, calls: Calls) -> object:
         try:
             kind, content = worker.pipe.recv()
         except EOFError:
             raise WorkerError(f"process {worker.pid} of the engine ended without an answer") from None
+        if kind == "upstream":
+            calls(f"process {worker.pid}", _raise, str(content))
         if kind == "error":
-            raise WorkerError(str(content))
+            _raise(str(content))
         return content
 
 

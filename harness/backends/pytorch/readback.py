@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
@@ -49,11 +50,18 @@ def describe_model(loaded: Loaded) -> dict[str, JSON]:
         "quantization_method": _method(model),
         "compiled_forward": hasattr(vars(model).get("forward"), "_torchdynamo_orig_callable"),
         "name_or_path": str(model.config._name_or_path),
-        "commit": getattr(model.config, "_commit_hash", None),
+        "weight_files": list(loaded.weight_files),
+        "commit": _commit(loaded.weight_files),
         "tensor_parallel_size": getattr(model, "_tp_size", None),
         "pid": os.getpid(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _commit(weight_files: list[str]) -> JSON:
+    """The snapshot of a hub cache that the weights came from, None outside of one."""
+    parts = [Path(name).parts for name in weight_files]
+    return next((path[path.index("snapshots") + 1] for path in parts if "snapshots" in path[:-2]), None)
 
 
 def _method(model: Any) -> JSON:

@@ -71,10 +71,14 @@ def summarise(raw: Any, processed: Any, context: Any) -> Step:
     seen[context[(context >= 0) & (context < raw.shape[0])]] = True
     comparable = left & (processed.abs() > 1e-9) & torch.isfinite(raw)
     plain = comparable & ~seen
-    ratios = (raw / processed)[plain if bool(plain.any()) else comparable]
+    # an id of the context may be moved by a penalty: where only such ids are left, the common
+    # scale cannot be told from the penalty and is not guessed
+    ratios = (raw / processed)[plain]
     scale = float(ratios.median()) if ratios.numel() else None
     even = raw / scale if scale else raw
     moved = left & ((processed - even).abs() > 1e-4 * even.abs().clamp(min=1.0))
+    if scale is None:
+        moved = torch.zeros_like(left)
 
     # ids that were removed are put back where they would have been, to know what share was kept
     whole = torch.softmax(torch.where(left, processed, even), dim=-1)
