@@ -84,7 +84,7 @@ def test_problems_name_path_line_actual_expected_and_fix() -> None:
     found = [(item.line, item.path, item.actual, item.fix) for item in report.problems]
     assert found == [
         (4, "decoder.top_p", "nan (float)", "write a number, at least 0, at most 1"),
-        (5, "decoder.temperature", "True (bool)", "write a number, at least 0"),
+        (5, "decoder.temperature", "True (bool)", "write a number, at least 0, at most 1000"),
         (6, "decoder.top_k", "'5' (str)", "write an integer, at least 0, at most 2147483647"),
         (7, "vllm.block_sizes", "8 (int)", "use `vllm.block_size`"),
         (8, "streaming", "'yes' (str)", "write true or false"),

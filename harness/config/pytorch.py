@@ -85,7 +85,7 @@ class PyTorchConfig(Section):
         "When beam search stops; the same as decoder.beam_search.early_stopping. Default false."
     )
     length_penalty: float | None = opt(
-        "Exponent of the length in a beam's score; above 0 favours longer sequences. Default 1.0."
+        "Exponent of the length in a beam's score; above 0 favours longer sequences. Default 1.0.", ge=-10.0, le=10.0
     )
     no_repeat_ngram_size: int | None = opt(
         "Length in tokens of n-grams that may occur once only. Default 0 (off).",

@@ -49,7 +49,9 @@ class BeamSearchConfig(Section):
     )
     length_penalty: float | None = opt(
         "Exponent of the length in a beam's score; above 0 favours longer sequences. Default 1.0 "
-        "in transformers and vLLM, 0.0 in TensorRT-LLM."
+        "in transformers and vLLM, 0.0 in TensorRT-LLM.",
+        ge=-10.0,
+        le=10.0,
     )
     early_stopping: bool | Literal["never"] | None = opt(
         "true: stop when num_beams candidates are complete; false: stop by a heuristic; 'never': "
@@ -72,6 +74,7 @@ class DecoderConfig(Section):
         "Divides the logits before sampling; 0 means greedy. Upstream's default is 1.0. "
         "transformers ignores it unless do_sample is true.",
         ge=0.0,
+        le=1000.0,
     )
     do_sample: bool | None = opt(
         "Sample instead of taking the likeliest token. Default false in transformers; vLLM samples "
@@ -93,7 +96,7 @@ class DecoderConfig(Section):
         le=1.0,
     )
     repetition_penalty: float | None = opt(
-        "Penalises tokens already seen; above 1 discourages them. Default 1.0 (off).", gt=0.0
+        "Penalises tokens already seen; above 1 discourages them. Default 1.0 (off).", ge=0.001, le=1000.0
     )
     min_new_tokens: int | None = opt(
         "Fewest tokens to generate: the end-of-sequence token is barred before. Off by default.",

@@ -1,9 +1,8 @@
 """Rules about beam search."""
 
-from __future__ import annotations
-
 from typing import Any
 
+from harness.config._types import Backend
 from harness.config.rules._rule import Rule, Values, disagree, has
 
 __all__ = ["RULES", "beams_searched"]
@@ -43,7 +42,7 @@ def _disagreement(name: str, first: Any, second: Any) -> Rule:
 def _pair(section: str) -> tuple[Rule, ...]:
     native = section == _NATIVE
     prefix = "beams.native_" if native else "beams."
-    only: Any = ("pytorch",) if native else None
+    only: tuple[Backend, ...] | None = ("pytorch",) if native else None
     width = f"{section}.num_beams"
 
     def inert(name: str, value: Any) -> Rule:
@@ -94,6 +93,21 @@ def _pair(section: str) -> tuple[Rule, ...]:
     )
 
 
+def _not_enabled(width: str, rule_id: str, backends: tuple[Backend, ...] | None) -> Rule:
+    return Rule(
+        id=rule_id,
+        backends=backends,
+        parameters=(_ENABLED, width),
+        violated=lambda values: values.get(_ENABLED) is False and values.get(width, 1) > 1,
+        combination=f"{_ENABLED}=False with {width} > 1",
+        expected=f"{width}=1, or {_ENABLED} to be true or omitted",
+        reason="The two contradict each other",
+        resolution=f"Remove {_ENABLED}, or remove {width}",
+        witness={_ENABLED: False, width: 2},
+        neighbour={width: 2},
+    )
+
+
 def _vllm_lacks(name: str, value: Any) -> Rule:
     path = f"{_SHARED}.{name}"
     return Rule(
@@ -125,17 +139,8 @@ RULES: tuple[Rule, ...] = (
         witness={_ENABLED: True},
         neighbour={_ENABLED: True, _WIDTH: 2},
     ),
-    Rule(
-        id="beams.width_not_enabled",
-        parameters=(_ENABLED, _WIDTH),
-        violated=lambda values: values.get(_ENABLED) is False and values.get(_WIDTH, 1) > 1,
-        combination=f"{_ENABLED}=False with {_WIDTH} > 1",
-        expected=f"{_WIDTH}=1, or {_ENABLED}=True",
-        reason="The two contradict each other",
-        resolution=f"Set {_ENABLED}=True, or remove {_WIDTH}",
-        witness={_ENABLED: False, _WIDTH: 2},
-        neighbour={_ENABLED: True, _WIDTH: 2},
-    ),
+    _not_enabled(_WIDTH, "beams.width_not_enabled", None),
+    _not_enabled(f"{_NATIVE}.num_beams", "beams.native_width_not_enabled", ("pytorch",)),
     *_pair(_SHARED),
     *_pair(_NATIVE),
     _vllm_lacks("early_stopping", value=True),

@@ -9,6 +9,7 @@ from harness.config.rules._rule import Rule, Values
 __all__ = ["RULES"]
 
 _SAMPLE, _TEMPERATURE = "decoder.do_sample", "decoder.temperature"
+_COLDEST = 1e-6
 _FILTERS: dict[str, Any] = {"temperature": 0.7, "top_k": 10, "top_p": 0.9, "min_p": 0.1}
 
 
@@ -80,6 +81,17 @@ RULES: tuple[Rule, ...] = (
         resolution=f"Set {_SAMPLE}=False for greedy decoding, or a temperature above 0",
         witness={_SAMPLE: True, _TEMPERATURE: 0.0},
         neighbour={_SAMPLE: False, _TEMPERATURE: 0.0},
+    ),
+    Rule(
+        id="decoding.temperature_too_small",
+        parameters=(_TEMPERATURE,),
+        violated=lambda values: 0 < values.get(_TEMPERATURE, 0) < _COLDEST,
+        combination=f"{_TEMPERATURE} above 0 but below {_COLDEST}",
+        expected=f"0, or at least {_COLDEST}",
+        reason="Logits divided by it overflow to infinity, and sampling fails",
+        resolution=f"Set {_TEMPERATURE}=0 for greedy decoding, or at least {_COLDEST}",
+        witness={_TEMPERATURE: 1e-9},
+        neighbour={_TEMPERATURE: 0.0},
     ),
     *(_greedy(name, value) for name, value in _FILTERS.items()),
     *(_not_sampled(name, value) for name, value in _FILTERS.items()),
