@@ -1,3 +1,3 @@
-"""Loads the plugin for the matrix and for the harness's own tests."""
+"""Loads the plugin for the matrix and, with pytester, for the harness's own tests."""
 
-pytest_plugins = ["harness.plugin"]
+pytest_plugins = ["harness.plugin", "pytester"]

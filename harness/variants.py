@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import shutil
 import tempfile
@@ -39,7 +40,7 @@ class Variants:
 
     def _build(self, variant: Variant, shipped: Path) -> Mapping[str, str]:
         try:
-            final = self.cache / f"{variant.name}-{model_hash(shipped)}"
+            final = self.cache / f"{variant.name}-{model_hash(shipped)}-{_source_hash(variant)}"
             self.cache.mkdir(parents=True, exist_ok=True)
             # Always through a folder of our own: another process may be building the same one.
             scratch = Path(tempfile.mkdtemp(prefix=f"{variant.name}-", dir=self.cache))
@@ -55,6 +56,11 @@ class Variants:
                 shutil.rmtree(scratch, ignore_errors=True)
         except (OSError, ValueError, KeyError) as error:
             raise VariantError(f"cannot build the model variant {variant.name!r} from {shipped}: {error}") from error
+
+
+def _source_hash(variant: Variant) -> str:
+    """Changes when the code that builds a variant does."""
+    return hashlib.sha256(Path(inspect.getfile(variant.build)).read_bytes()).hexdigest()[:8]
 
 
 def model_hash(folder: Path) -> str | None:

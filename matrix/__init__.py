@@ -8,7 +8,7 @@ from harness.declare import Matrix
 from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.excluded import EXCLUDED
-from matrix.parameters import batching, beams, core, sampling, streaming
+from matrix.parameters import batching, beams, core, parallelism, pytorch, quantization, sampling, streaming
 from matrix.sections import SECTIONS
 
 BASE: dict[str, JSON] = {"fp_precision": "float32", "decoder.do_sample": False}
@@ -20,7 +20,10 @@ MATRIX = Matrix(
         *batching.PARAMETERS,
         *sampling.PARAMETERS,
         *beams.PARAMETERS,
+        *parallelism.PARAMETERS,
+        *quantization.PARAMETERS,
         *streaming.PARAMETERS,
+        *pytorch.PARAMETERS,
     ),
     excluded=EXCLUDED,
     sections=SECTIONS,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from matrix import grammar
-
 from harness.declare import Workload
+from matrix import grammar
 
 SUMS = Workload("sums", grammar.SHORT)
 """Short questions with one right answer: greedy output is sure of itself."""
@@ -26,6 +25,9 @@ LOOPING = Workload("looping", grammar.LOOPING, max_new_tokens=24)
 
 LOOPING_ONE = Workload("looping-one", grammar.LOOPING[:1], max_new_tokens=24)
 """One song, for what upstream only does at batch size 1."""
+
+LONG = Workload("long", (grammar.LONG,), max_new_tokens=8)
+"""A prompt longer than the sliding window of the variants that have one."""
 
 BEAMS = Workload("beams", grammar.BEAMS, max_new_tokens=24)
 """Endings of several lengths compete: beams end early and late."""

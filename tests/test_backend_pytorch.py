@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PYTHON = Path(os.environ.get("PARAMATRIX_PYTORCH_PYTHON", ROOT / ".venvs/pytorch/bin/python"))
+from tests import interpreters
+
+PYTHON = interpreters.pytorch()
+ROOT = interpreters.ROOT
 MODEL = str(ROOT / "models/tiny")
 SAMPLED = {"decoder.do_sample": True, "decoder.top_k": 0}
 
@@ -93,7 +95,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 def results() -> dict[str, Any]:
     """All scenarios, run by one process of the backend's interpreter."""
     if not PYTHON.exists():
-        pytest.skip(f"no PyTorch environment at {PYTHON}: `make setup` creates it")
+        pytest.fail(f"no PyTorch environment at {PYTHON}: `make setup` creates it")
     finished = subprocess.run(
         [PYTHON, Path(__file__).parent / "backend_pytorch/scenario.py"],
         input=json.dumps({name: {"model": MODEL, **scenario} for name, scenario in SCENARIOS.items()}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from config_strategies import flat_settings, leaf_values, raw_configs, repaired
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -27,6 +26,7 @@ from harness.config.preflight import preflight
 from harness.config.presets import PRESETS
 from harness.config.problems import problems_of
 from harness.config.rules import REGISTRY, Rule
+from tests.config_strategies import flat_settings, leaf_values, raw_configs, repaired
 
 ERRORS = [rule for rule in REGISTRY if rule.severity == "error"]
 

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import pytest
-from config_strategies import ABUSE
 from pydantic import ValidationError
 
 from harness.config import (
@@ -26,6 +25,7 @@ from harness.config import (
 )
 from harness.config.flat import nest
 from harness.config.schema import leaf_fields
+from tests.config_strategies import ABUSE
 
 
 class TestTheTenChecksOfTheConfigExpansion:

@@ -92,7 +92,7 @@ class LoadJob:
     model: str
     """Local folder or hub id."""
     cache_dir: str | None
-    """Hub cache to resolve `model` in, or None for upstream's default."""
+    """Folder laid out as a hub cache that `model` is resolved in, without asking the hub. None: upstream's way."""
     settings: Declared
     """The engine-scoped settings."""
     scratch: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number
+import itertools
 
 TOKEN_BUDGET = 96
 """Padded prompt tokens a batch, in the cells of dynamic strategies."""
@@ -36,8 +37,7 @@ def _budget(run: Seen, control: Seen, value: JSON) -> Shown:
 def _fits(shapes: list[tuple[int, int]], budget: float) -> bool:
     within = all(rows == 1 or rows * width <= budget for rows, width in shapes)
     full = all(
-        (rows + 1) * max(width, following) > budget
-        for (rows, width), (_, following) in zip(shapes, shapes[1:], strict=False)
+        (rows + 1) * max(width, following) > budget for (rows, width), (_, following) in itertools.pairwise(shapes)
     )
     return within and full
 

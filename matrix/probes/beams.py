@@ -24,7 +24,7 @@ def _enabled(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _length_penalty(run: Seen, control: Seen, value: JSON) -> Shown:
-    """score = sum of log-probabilities / length ** penalty, for every beam longer than one token."""
+    """Score = sum of log-probabilities / length ** penalty, for every beam longer than one token."""
     del control
     worst, count = 0.0, 0
     for entry in run.observation.get("beams", []):

@@ -38,7 +38,7 @@ def _longest(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _no_repeats(run: Seen, control: Seen, value: JSON) -> Shown:
-    """n > 0: no n-gram comes twice. 0: something does, as the song asks for."""
+    """N > 0: no n-gram comes twice. 0: something does, as the song asks for."""
     del control
     size = int(number(value))
     worst = max(_multiplicity(output["token_ids"], size or 2) for output in run.observation["outputs"])

@@ -1,16 +1,145 @@
-"""Loaded state, read back from the live objects that do the work."""
+"""Loaded state, read back from the live objects, and with it what it does to the logits."""
 
 from __future__ import annotations
 
 from harness.declare import Level, Probe, Seen, Shown
 from harness.jsontypes import JSON
+from harness.judge import relative_error
+
+LOGITS = frozenset({"logits"})
+_NOTHING = 1e-9
+"""Relative error of logits below which nothing was changed."""
+
+
+def names(value: JSON) -> list[str]:
+    """Keys of a read-back table, sorted."""
+    return sorted(value) if isinstance(value, dict) else []
 
 
 def _dtypes(run: Seen, control: Seen, value: JSON) -> Shown:
-    del control
-    found = run.read_back.get("parameter_dtypes")
-    names = sorted(found) if isinstance(found, dict) else []
-    return Shown(names == [f"torch.{value}"] or names == [value], f"parameters are {', '.join(names) or 'unknown'}")
+    """The dtype of every parameter, and logits that another precision has moved."""
+    found = names(run.read_back.get("parameter_dtypes"))
+    error = relative_error(run, control)
+    return Shown(
+        found == [f"torch.{value}"] and error > _NOTHING,
+        f"parameters are {', '.join(found) or 'unknown'}, logits differ by {error:.2g}",
+    )
 
 
-parameter_dtype = Probe(says="every parameter of the live model has the dtype", effect=_dtypes, level=Level.STATE)
+_QUANTISED = {"4bit": "Linear4bit", "8bit": "Linear8bitLt"}
+
+
+def _quantised(bits: str, run: Seen, control: Seen, value: JSON) -> Shown:
+    classes = names(run.read_back.get("linear_classes"))
+    error = relative_error(run, control)
+    there = _QUANTISED[bits] in classes
+    plain = not set(classes) & set(_QUANTISED.values())
+    fine = (there if value else plain) and error > _NOTHING
+    return Shown(
+        fine,
+        f"linear layers are {', '.join(classes)} of {_megabytes(run)} MB, logits differ by {error:.2g}",
+    )
+
+
+def _megabytes(run: Seen) -> str:
+    size = run.read_back.get("footprint_bytes")
+    return f"{size / 1e6:.2f}" if isinstance(size, (int, float)) else "unknown"
+
+
+def _layer(field: str, run: Seen, control: Seen, value: JSON) -> Shown:
+    """A fact of the first quantised layer, and logits that it has moved."""
+    layer = run.read_back.get("quantized_layer")
+    seen = layer.get(field) if isinstance(layer, dict) else None
+    error = relative_error(run, control)
+    same = seen in (value, f"torch.{value}")
+    return Shown(same and error > _NOTHING, f"{field} of the live layer is {seen}, logits differ by {error:.2g}")
+
+
+parameter_dtype = Probe(
+    says="every parameter of the live model has the dtype, and the logits show it",
+    effect=_dtypes,
+    instruments=LOGITS,
+)
+load_in_4bit = Probe(
+    says="linear layers are stored in 4 bits (False: as they are), and the logits show it",
+    effect=lambda run, control, value: _quantised("4bit", run, control, value),
+    instruments=LOGITS,
+)
+load_in_8bit = Probe(
+    says="linear layers are stored in 8 bits (False: as they are), and the logits show it",
+    effect=lambda run, control, value: _quantised("8bit", run, control, value),
+    instruments=LOGITS,
+)
+quant_type = Probe(
+    says="the live layer's quantisation type is the value, and the logits show it",
+    effect=lambda run, control, value: _layer("quant_type", run, control, value),
+    instruments=LOGITS,
+)
+compute_dtype = Probe(
+    says="the live layer computes in the dtype, and the logits show it",
+    effect=lambda run, control, value: _layer("compute_dtype", run, control, value),
+    instruments=LOGITS,
+)
+double_quant = Probe(
+    says="the live layer's quantisation constants are quantised too (False: not), and the logits show it",
+    effect=lambda run, control, value: _layer("nested", run, control, value),
+    instruments=LOGITS,
+)
+
+
+def _commit(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The snapshot resolved, and tokens that its other weights make."""
+    commit = run.read_back.get("commit")
+    ours = [output["token_ids"] for output in run.observation["outputs"]]
+    theirs = [output["token_ids"] for output in control.observation["outputs"]]
+    differing = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    named = not isinstance(value, str) or len(value) != 40 or commit == value
+    return Shown(
+        commit is not None and named and differing > 0,
+        f"commit {str(commit)[:12]} was loaded; {differing} of {len(ours)} outputs differ from the control's",
+    )
+
+
+def _remote(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
+    module = str(run.read_back.get("model_module"))
+    return Shown(module.startswith("transformers_modules.") is bool(value), f"the model's class comes from {module}")
+
+
+revision = Probe(says="the snapshot of that revision is loaded, and its weights answer", effect=_commit)
+remote_code = Probe(
+    says="the model's class is the checkpoint's own code (False: the library's)", effect=_remote, level=Level.STATE
+)
+
+
+def _off_memory(run: Seen) -> int:
+    """Parameters that are not in memory: accelerate keeps them on disk and leaves `meta` in their place."""
+    devices = run.read_back.get("parameter_devices")
+    count = devices.get("meta", 0) if isinstance(devices, dict) else 0
+    return count if isinstance(count, int) else 0
+
+
+def _placement(run: Seen) -> str:
+    devices = run.read_back.get("parameter_devices")
+    return (
+        ", ".join(f"{count} parameters on {name}" for name, count in devices.items())
+        if isinstance(devices, dict)
+        else ""
+    )
+
+
+def _placed(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
+    """ "cpu": everything is in memory. A policy under a tight limit, or a map: what does not fit is on disk."""
+    off = _off_memory(run)
+    return Shown((off == 0) if value == "cpu" else (off > 0 and bool(run.read_back.get("device_map"))), _placement(run))
+
+
+def _limited(run: Seen, control: Seen, value: JSON) -> Shown:
+    """A limit below the model's size sends parameters to disk, one above it none."""
+    size = control.read_back.get("footprint_bytes")
+    limit = value.get("cpu") if isinstance(value, dict) else None
+    fits = isinstance(size, (int, float)) and str(limit).endswith("GiB")
+    return Shown((_off_memory(run) == 0) is fits, _placement(run))
+
+
+device_map = Probe(says="parameters lie where the map or policy puts them", effect=_placed)
+max_memory = Probe(says="what does not fit into the limit goes to disk", effect=_limited)

@@ -42,7 +42,7 @@ def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     settings = job.settings
-    place: dict[str, Any] = {} if job.cache_dir is None else {"cache_dir": job.cache_dir}
+    place: dict[str, Any] = {} if job.cache_dir is None else {"cache_dir": job.cache_dir, "local_files_only": True}
     tokenizer = calls(
         "AutoTokenizer.from_pretrained",
         AutoTokenizer.from_pretrained,

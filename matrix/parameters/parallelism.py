@@ -1,0 +1,47 @@
+"""Parallelism: several processes for one model, or for its prompts."""
+
+from __future__ import annotations
+
+from harness.declare import Column, OutputRule, Parameter, Scope, Value
+from matrix import workloads
+from matrix.probes import execution
+from matrix.sections import PARALLELISM, PYTORCH
+
+STRATEGIES = ("tensor_parallel", "pipeline_parallel", "data_parallel")
+
+PARAMETERS = (
+    Parameter(
+        "parallelism.strategy",
+        section=PARALLELISM,
+        values=(*(Value(name, control={"parallelism.degree": None}) for name in STRATEGIES),),
+        columns={
+            "pytorch": Column(
+                Scope.ENGINE,
+                execution.parallel_strategy,
+                OutputRule.LOSSLESS,
+                # two padded batches: one for each process, and padding has to be right too
+                companions={"parallelism.degree": 2, "batching.batch_size": 4},
+                workload=workloads.SHUFFLED,
+            )
+        },
+    ),
+    Parameter(
+        "parallelism.degree",
+        section=PARALLELISM,
+        values=(Value(1, contrast=2), Value(2, contrast=1)),
+        columns={
+            "pytorch": Column(
+                Scope.ENGINE,
+                execution.parallel_degree,
+                OutputRule.LOSSLESS,
+                companions={"parallelism.strategy": "tensor_parallel"},
+            )
+        },
+    ),
+    Parameter(
+        "pytorch.num_processes",
+        section=PYTORCH,
+        values=(Value(1, contrast=2), Value(2)),
+        columns={"pytorch": Column(Scope.ENGINE, execution.num_processes, OutputRule.LOSSLESS)},
+    ),
+)

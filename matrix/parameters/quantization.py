@@ -1,0 +1,75 @@
+"""Quantisation: the shared spelling and PyTorch's own mean the same."""
+
+from __future__ import annotations
+
+from harness.declare import Bound, Column, Parameter, Probe, Scope, Value
+from harness.jsontypes import JSON
+from matrix.probes import state
+from matrix.sections import PYTORCH, QUANTIZATION
+
+FOUR_BITS = Bound(0.8)
+"""Relative logit error of 4-bit weights on the shipped model, which is far smaller than what 4 bits are for."""
+EIGHT_BITS = Bound(0.1)
+SAME_BITS = Bound(0.1)
+"""Relative logit error between two ways of computing with the same weights."""
+
+
+def _parameter(prefix: str, section: str, name: str, probe: Probe, output: Bound, *values: Value) -> Parameter:
+    companions: dict[str, JSON] = {f"{prefix}.load_in_4bit": True} if name.startswith("bnb_4bit_") else {}
+    column = Column(Scope.ENGINE, probe, output, companions=companions)
+    return Parameter(f"{prefix}.{name}", section=section, values=values, columns={"pytorch": column})
+
+
+def _spelling(prefix: str, section: str) -> tuple[Parameter, ...]:
+    return (
+        _parameter(
+            prefix, section, "load_in_4bit", state.load_in_4bit, FOUR_BITS, Value(False, contrast=True), Value(True)
+        ),
+        _parameter(
+            prefix, section, "load_in_8bit", state.load_in_8bit, EIGHT_BITS, Value(False, contrast=True), Value(True)
+        ),
+        _parameter(
+            prefix,
+            section,
+            "bnb_4bit_quant_type",
+            state.quant_type,
+            FOUR_BITS,
+            Value("fp4", contrast="nf4"),
+            Value("nf4", contrast="fp4"),
+        ),
+        _parameter(
+            prefix,
+            section,
+            "bnb_4bit_compute_dtype",
+            state.compute_dtype,
+            SAME_BITS,
+            Value("float32", contrast="bfloat16"),
+            Value("float16", contrast="float32"),
+            Value("bfloat16", contrast="float32"),
+        ),
+        _parameter(
+            prefix,
+            section,
+            "bnb_4bit_use_double_quant",
+            state.double_quant,
+            SAME_BITS,
+            Value(False, contrast=True),
+            Value(True, contrast=False),
+        ),
+    )
+
+
+PARAMETERS = (
+    Parameter(
+        "quantization.quantization",
+        section=QUANTIZATION,
+        values=(
+            Value(False, contrast=True),
+            Value(True, contrast=False),
+        ),
+        columns={"pytorch": Column(Scope.ENGINE, state.load_in_4bit, FOUR_BITS)},
+        note="names no method: transformers takes a bare BitsAndBytesConfig for 4 bits",
+    ),
+    *_spelling("quantization", QUANTIZATION),
+    *_spelling("pytorch", PYTORCH),
+)

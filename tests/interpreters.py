@@ -1,0 +1,29 @@
+"""The interpreters that tests start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytorch() -> Path:
+    """The PyTorch backend's interpreter, or where it should be."""
+    named = os.environ.get("PARAMATRIX_PYTORCH_PYTHON")
+    return Path(named) if named else ROOT / ".venvs" / "pytorch" / "bin" / "python"
+
+
+def run(python: str, *arguments: str, **environment: str) -> str:
+    """What a script prints; a failure of the script is one of the test."""
+    done = subprocess.run(
+        [python, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)} | environment,
+    )
+    assert done.returncode == 0, f"{arguments[0]} failed:\n{done.stderr[-3000:]}"
+    return done.stdout
