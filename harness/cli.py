@@ -58,14 +58,21 @@ def run(
             _fail(f"no {name} environment ({reason}). `make setup BACKENDS={name}` installs it.")
     if not names:
         _fail("no backend is installed. `make setup` installs those that can run on this machine.")
-    target = results or project.results
+    # paths are meant from where the user stands, pytest starts in the project
+    target = (results or project.results).absolute()
+    pages_folder = (out or target.parent).absolute()
+    if model and Path(model).expanduser().exists():
+        model = str(Path(model).expanduser().absolute())
+    planned = {planned.id for planned in plan_cells(project, ",".join(names), model)}
+    if unknown := [name for name in cell or () if name not in planned]:
+        _fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
     if target.exists():
         store.read(target)
     os.chdir(project.root)
-    nodes = [f"matrix/test_matrix.py::test_cell[{name}]" for name in cell or ()]
+    nodes = [f"{project.cases}::test_cell[{name}]" for name in cell or ()]
     code = pytest.main(
         [
-            *(nodes or ["matrix"]),
+            *(nodes or [project.cases]),
             *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
             f"--matrix-backends={','.join(names)}",
             f"--matrix-results={target}",
@@ -75,12 +82,11 @@ def run(
         ]
     )
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
-        planned = len(plan_cells(project, ",".join(names), model))
-        _fail(f"K={k!r} matches none of the {planned} planned cells. `paramatrix cases` lists them.")
+        _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
     found = store.read(target)
-    pages = report.write(found, project.templates, out or target.parent)
+    pages = report.write(found, project.templates, pages_folder)
     _summarise(found, pages, target)
     raise typer.Exit(int(code))
 
@@ -175,3 +181,7 @@ def main() -> None:
     ) as error:
         typer.echo(f"paramatrix: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -224,7 +224,8 @@ class Matrix:
 def label(value: JSON) -> str:
     """A value as it stands in ids and pages: `False`, `0.5`, `nf4`, `{"cpu":"4GiB"}`."""
     if isinstance(value, str):
-        return value
+        # what is not printable ASCII would reach pytest's ids in another spelling
+        return value if value.isascii() and value.isprintable() else json.dumps(value)
     if value is None or isinstance(value, bool):
         return str(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import select
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -23,9 +25,10 @@ from typing import NoReturn, cast
 from harness import processes
 from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
 from harness.jsontypes import JSON
-from harness.wire import Message, PeerGone, Wire, WireTimeout
+from harness.wire import Interrupted, Message, PeerGone, Wire, WireTimeout
 
-HARNESS_FOLDER = str(Path(__file__).resolve().parent)
+HARNESS_FOLDER = f"{Path(__file__).parent}{os.sep}"
+"""As code objects name it: unresolved, so that a checkout behind a symbolic link is still ours."""
 BOUNDARY = Calls.__call__.__code__
 _TAIL = 4000
 
@@ -40,16 +43,30 @@ class EngineProcess:
     scratch: Path
     loaded: Message | None = None
     oom_kills_before: int = field(default_factory=lambda: oom_kills())
+    pidfd: int = field(init=False)
+    status: int | None = None
+    """How it ended, once it has."""
 
-    def ask(self, message: Message, timeout_s: float, phase: str) -> Message:
+    def __post_init__(self) -> None:
+        """The end of the process is seen as such: its pipe may be held open by a child it left."""
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def ask(self, message: Message, timeout_s: float, phase: str, *, client: int) -> Message:
         """Send a message (nothing when empty) and wait for its answer.
 
         A crash or a hang ends the process and becomes a `failure` answer.
+
+        Raises:
+            PeerGone: `client`, the descriptor that requests come from, was closed: nobody waits any more.
         """
         try:
             if message:
                 self.wire.send(message)
-            return self.wire.receive(timeout_s)
+            return self.wire.receive(timeout_s, watch=(self.pidfd, client))
+        except Interrupted as end:
+            if self.pidfd not in end.ready:
+                raise PeerGone("the client left") from None
+            return self._crashed(phase)
         except WireTimeout:
             tail = self.log_tail()
             self.end()
@@ -61,15 +78,25 @@ class EngineProcess:
                 log=tail,
             )
         except PeerGone:
-            status = self.end()
-            return failure(
-                phase,
-                "crashed",
-                type="EngineDied",
-                message=f"engine process {processes.describe_status(status)} during {phase}",
-                log=self.log_tail(),
-                oom_killed=oom_kills() > self.oom_kills_before,
-            )
+            return self._crashed(phase)
+
+    def _crashed(self, phase: str) -> Message:
+        status = self.end()
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        return failure(
+            phase,
+            "crashed",
+            type="EngineDied",
+            message=f"engine process {processes.describe_status(status)} during {phase}",
+            log=self.log_tail(),
+            oom_killed=killed and oom_kills() > self.oom_kills_before,
+        )
+
+    def gone(self) -> bool:
+        """True when the process has ended although nobody asked it to."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def log_tail(self) -> str:
         """The end of what the library printed."""
@@ -80,14 +107,16 @@ class EngineProcess:
         return data[-_TAIL:].decode(errors="replace")
 
     def end(self) -> int:
-        """Kill the process group and close the pipe; the wait status.
+        """Kill the process group and close the pipe; the wait status. A second call does nothing.
 
         A process that is already dying keeps the status it dies of: the kernel closes its
         pipe only after that is settled.
         """
-        status = processes.end_group(self.pid)
-        self.wire.close()
-        return status
+        if self.status is None:
+            self.status = processes.end_group(self.pid)
+            self.wire.close()
+            os.close(self.pidfd)
+        return self.status
 
     def discard(self) -> None:
         """End the process and remove its scratch folder."""
@@ -157,7 +186,7 @@ def _serve(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> None
         return {"read_back": loaded[0].read_back()}
 
     answer = attempt("load", load, calls, settings)
-    wire.send(answer)
+    _send(wire, answer)
     while not answer.get("failure") or answer["phase"] == "generate":
         message = wire.receive()
         calls = Calls()
@@ -168,7 +197,18 @@ def _serve(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> None
             return {"observation": cast("JSON", loaded[0].generate(job, calls))}
 
         answer = attempt("generate", generate, calls, settings)
+        _send(wire, answer)
+
+
+def _send(wire: Wire, answer: Message) -> None:
+    """Send an answer; one that JSON cannot carry is the adapter's fault and is reported as such."""
+    try:
         wire.send(answer)
+    except (TypeError, ValueError) as error:
+        text = f"the adapter observed what JSON cannot carry: {error}"
+        phase = str(answer["phase"])
+        kind = _type_name(error)
+        wire.send(failure(phase, "exception", type=kind, message=text, where="harness"))
 
 
 def attempt(phase: str, work: Callable[[], Message], calls: Calls, settings: Declared) -> Message:
@@ -194,7 +234,13 @@ def attempt(phase: str, work: Callable[[], Message], calls: Calls, settings: Dec
                 message=f"the adapter never read {', '.join(unread)} during {phase}",
                 where="harness",
             )
-    return {**answer, "phase": phase, "seconds": time.perf_counter() - began, "calls": list(calls.entries)}
+    return {
+        **answer,
+        "phase": phase,
+        "seconds": time.perf_counter() - began,
+        "upstream_s": calls.seconds,
+        "calls": list(calls.entries),
+    }
 
 
 def failure(phase: str, kind: str, **facts: str | bool) -> Message:
@@ -245,12 +291,13 @@ def _job(message: Message, settings: Declared) -> GenerateJob:
 
 
 def oom_kills() -> int:
-    """How often the kernel's out-of-memory killer has struck in our control group."""
-    try:
-        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
-            name, count = line.split()
-            if name == "oom_kill":
-                return int(count)
-    except (OSError, ValueError):
-        pass
+    """How often the kernel's out-of-memory killer has struck: in our control group, else on the machine."""
+    for file in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
+        try:
+            for line in Path(file).read_text().splitlines():
+                name, count = line.split()
+                if name == "oom_kill":
+                    return int(count)
+        except (OSError, ValueError):
+            continue
     return 0

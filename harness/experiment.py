@@ -8,12 +8,11 @@ from typing import Final, Literal
 
 from harness.failure import blamed_cause, one_line, outside_cause
 from harness.host import Attempt, HostUnavailable, Observer
-from harness.judge import Finding, judge
 from harness.jsontypes import JSON
+from harness.judge import Finding, judge
 from harness.plan import Cell, Run
 from harness.variants import VariantError, Variants
 from harness.verdict import Cause, Outcome, Verdict
-
 
 REUSED: Final = "reused"
 """Outcome of an attempt that was not made: an earlier observation of the same run stands in."""
@@ -164,7 +163,7 @@ def unmet_need(needs: tuple[str, ...], snapshot: Mapping[str, JSON]) -> Verdict 
             if not isinstance(cpus, int) or cpus < int(argument):
                 return Verdict(Cause.MISSING_HARDWARE, f"needs {argument} CPU cores, found {cpus}")
         elif kind == "package":
-            if not isinstance(installed, dict) or argument not in installed:
+            if not isinstance(installed, dict) or argument.lower().replace("_", "-") not in installed:
                 return Verdict(Cause.MISSING_PACKAGE, f"needs the package {argument}, which is not installed")
         else:
             raise ValueError(f"unknown need {need!r}: expected cuda[:N], cpus:N or package:NAME")

@@ -52,19 +52,22 @@ def one_line(text: str, limit: int = 300) -> str:
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|can't allocate memory|cannot allocate memory|MemoryError|std::bad_alloc"
-    r"|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED",
+    r"|not enough memory: you tried to allocate|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
 _MISSING_PACKAGE = re.compile(
-    r"No module named|requires? (?:the )?`?[\w.-]+`? (?:library|package)|is not installed|not installed|pip install"
+    # `pip install -U` is also what a message about a value it does not know advises: not by itself a sign
+    r"No module named|requires? (?:the )?`?[\w.-]+`? (?:library|package)\b|not installed|pip install (?!-U\b|--upgrade\b)"
     r"|package .* (?:seems|could not be found|is not available)|needs to be installed|requires the following packages"
-    r"|requires? Accelerate|install the latest",
+    r"|requires? `?accelerate\b",
     re.IGNORECASE,
 )
 _MISSING_HARDWARE = re.compile(
-    r"no (?:CUDA )?GPUs? (?:are|is) available|CUDA (?:is not available|driver|device)|not compiled with CUDA"
-    r"|Found no NVIDIA driver|requires? (?:a |an )?(?:GPU|CUDA|accelerator)|compute capability"
-    r"|only (?:supported|available|works?) on (?:GPU|CUDA)|no accelerator|requires CUDA"
+    r"no (?:CUDA )?GPUs? (?:are|is) available|CUDA (?:is not available|driver)|not compiled with CUDA"
+    r"|(?:an?|on|only|single|one|expected|invalid|NVIDIA|Blackwell) CUDA device|No GPU found|number of available GPUs"
+    r"|accelerator device when none|invalid device ordinal|Found no NVIDIA driver|compute capability"
+    r"|requires? (?:an? )?(?:NVIDIA )?(?:GPU|CUDA|accelerator)s?\b(?! graph)"
+    r"|only (?:supported|available|works?) on (?:NVIDIA )?(?:GPU|CUDA)|no accelerator"
     r"|FlashAttention only supports|torch not compiled|without CUDA|kernel image is available",
     re.IGNORECASE,
 )
@@ -73,13 +76,23 @@ _MISSING_MODEL = re.compile(
     r"|Repository Not Found|does not appear to have (?:a file named|files named)|gated repo|offline mode",
     re.IGNORECASE,
 )
-_BROKEN_LIBRARY = re.compile(r"cannot open shared object file|undefined symbol|GLIBC|No space left on device")
+_BROKEN_LIBRARY = re.compile(
+    r"cannot open shared object file|undefined symbol|GLIBC(?:XX)?_\d|No space left on device|ENOSPC"
+)
+# A tool's name alone proves nothing (it may be the value): it has to be said to be missing, or to have failed.
+_TOOL = r"(?<![\w'\"])(?:ninja|nvcc|gcc|clang|cc1plus|[cg]\+\+|c compiler|c\+\+ compiler|nvidia-smi|cmake)(?![\w+])"
 _ENVIRONMENT = re.compile(
-    r"cannot open shared object file|undefined symbol|GLIBC|No space left on device|Permission denied"
-    r"|Read-only file system|InvalidCxxCompiler|No working C\+\+ compiler|ninja|nvcc|gcc|g\+\+|C compiler|command not found"
-    r"|CppCompileError|Connection refused|Name or service not known|Temporary failure in name resolution"
-    r"|Network is unreachable|Address already in use|Too many open files|NCCL error|driver version is insufficient",
-    re.IGNORECASE,
+    rf"{_BROKEN_LIBRARY.pattern}|Permission denied|Read-only file system|Disk quota exceeded|Input/output error"
+    rf"|{_TOOL}.{{0,40}}(?:not found|not be found|is required|is missing|not available|failed|No such file|cannot)"
+    rf"|(?:No working|not find|to find|requires?|Failed to run|install|missing) .{{0,30}}{_TOOL}"
+    r"|No such file or directory: '?(?:ninja|nvcc|gcc|cc|clang|[cg]\+\+)\b"
+    r"|Command .{0,60}\b(?:gcc|g\+\+|cc|clang|nvcc|ninja)'.*non-zero exit"
+    r"|InvalidCxxCompiler|CppCompileError|fatal error: .{1,80}: No such file|CUDA_HOME|libcuda\.so cannot|command not found"
+    r"|Connection (?:refused|reset|aborted|timed out)|Name or service not known|Temporary failure in name resolution"
+    r"|Could not resolve host|Max retries exceeded|CERTIFICATE_VERIFY_FAILED|outgoing traffic has been disabled"
+    r"|Too Many Requests|Network is unreachable|Address already in use|Too many open files|NCCL error"
+    r"|driver version is insufficient",
+    re.IGNORECASE | re.DOTALL,
 )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
+from harness import processes
 from harness.backends.base import Observation
 from harness.declare import Seen
 from harness.failure import Failure, one_line
@@ -36,13 +38,18 @@ class Limits:
     generate_s: float = 300.0
 
 
+HARNESS_ROOT: Final = Path(__file__).parent.parent
+MARK: Final = "PARAMATRIX_HOST"
+"""Environment variable that all processes of a host inherit, by which they can be found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """How to run `python -m harness.worker` for one backend."""
 
     command: tuple[str, ...]
     """What stands before `-m harness.worker`: an interpreter, or `docker run … python`."""
-    root: Path
+    root: Path = HARNESS_ROOT
     """Put on PYTHONPATH, so that the interpreter finds `harness`."""
 
     def missing(self) -> str | None:
@@ -51,18 +58,31 @@ class Launcher:
             return f"{self.command[0]} does not exist"
         return None
 
-    def popen(self, arguments: list[str], stderr: int, cwd: Path) -> subprocess.Popen[bytes]:
-        """Start the worker with private pipes, in a process group of its own."""
+    def popen(self, arguments: list[str], stderr: int, cwd: Path, mark: str = "") -> subprocess.Popen[bytes]:
+        """Start the worker with private pipes, in a process group of its own.
+
+        Raises:
+            HostUnavailable: the command cannot be started.
+        """
+        found = shutil.which(self.command[0])
+        if found is None:
+            raise HostUnavailable(f"{self.command[0]} does not exist")
         path = os.pathsep.join(filter(None, (str(self.root), os.environ.get("PYTHONPATH"))))
-        return subprocess.Popen(
-            [*self.command, "-m", "harness.worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
-            start_new_session=True,
-        )
+        own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", MARK: mark}
+        threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
+        try:
+            return subprocess.Popen(
+                # absolute, because the worker gets a folder of its own; links are kept: a venv lives by them
+                [str(Path(found).absolute()), *self.command[1:], "-m", "harness.worker", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=cwd,
+                env={"OMP_NUM_THREADS": threads, **os.environ, **own},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HostUnavailable(f"{self.command[0]} cannot be started: {error.strerror}") from error
 
     def describe(self, backend: str, timeout_s: float = 60.0) -> dict[str, JSON]:
         """The interpreter's snapshot: versions, CPU, memory, GPUs.
@@ -70,14 +90,12 @@ class Launcher:
         Raises:
             HostUnavailable: the interpreter is missing or cannot run the worker.
         """
-        if reason := self.missing():
-            raise HostUnavailable(reason)
         with tempfile.TemporaryDirectory(prefix="paramatrix-") as folder:
             process = self.popen(["describe", backend], subprocess.PIPE, Path(folder))
             try:
                 out, err = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
                 raise HostUnavailable(f"{self.command[0]} gave no answer within {timeout_s:g} s") from None
         try:
@@ -95,8 +113,12 @@ class Attempt:
 
     seen: Seen | None
     failure: Failure | None
+    calls: Sequence[Mapping[str, JSON]] = ()
+    """Upstream calls of the run, also of one that failed; empty when the engine died."""
     load_s: float = 0.0
     generate_s: float = 0.0
+    upstream_load_s: float = 0.0
+    """Seconds inside the library's own load calls, 0 when the engine was shared."""
     upstream_s: float = 0.0
     """Seconds inside the library's own load and generate."""
     new_engine: bool = False
@@ -125,6 +147,7 @@ class BackendHost:
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
         self._folder: Path | None = None
+        self._mark = ""
 
     def start(self) -> None:
         """Start the worker and wait until it has imported the library.
@@ -134,12 +157,16 @@ class BackendHost:
         """
         if self._process is not None:
             return
-        if reason := self.launcher.missing():
-            raise HostUnavailable(reason)
         began = time.perf_counter()
         self._folder = Path(tempfile.mkdtemp(prefix="paramatrix-host-"))
-        with (self._folder / "log").open("wb") as log:
-            self._process = self.launcher.popen(["serve", self.backend, str(self.keep)], log.fileno(), self._folder)
+        self._mark = secrets.token_hex(8)
+        arguments = ["serve", self.backend, str(self.keep)]
+        try:
+            with (self._folder / "log").open("wb") as log:
+                self._process = self.launcher.popen(arguments, log.fileno(), self._folder, self._mark)
+        except HostUnavailable:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
@@ -203,6 +230,7 @@ class BackendHost:
             except ProcessLookupError:
                 pass
             process.wait()
+        processes.end_marked(f"{MARK}={self._mark}")
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -222,24 +250,26 @@ def _attempt(answer: Message) -> Attempt:
     blank = Attempt(
         seen=None,
         failure=None,
+        calls=_calls(answer.get("calls")),
         load_s=_number(answer.get("load_s")),
         generate_s=_number(answer.get("generate_s")),
-        upstream_s=_number(answer.get("upstream_load_s")) + _number(answer.get("generate_s")),
+        upstream_load_s=_number(answer.get("upstream_load_s")),
+        upstream_s=_number(answer.get("upstream_load_s")) + _number(answer.get("upstream_s")),
         new_engine=bool(answer.get("new_engine")),
     )
     facts = answer.get("failure")
     if isinstance(facts, dict):
         return replace(blank, failure=Failure.parse(facts))
-    observation, read_back, calls = answer["observation"], answer["read_back"], answer["calls"]
+    observation, read_back = answer["observation"], answer["read_back"]
     assert isinstance(observation, dict)
     assert isinstance(read_back, dict)
-    assert isinstance(calls, list)
-    seen = Seen(cast("Observation", observation), read_back, [_mapping(call) for call in calls])
+    seen = Seen(cast("Observation", observation), read_back, blank.calls)
     return replace(blank, seen=seen)
 
 
-def _mapping(value: JSON) -> Mapping[str, JSON]:
-    return value if isinstance(value, dict) else {"call": value}
+def _calls(value: JSON) -> list[Mapping[str, JSON]]:
+    listed = value if isinstance(value, list) else []
+    return [call for call in listed if isinstance(call, dict)]
 
 
 def _number(value: JSON) -> float:

@@ -64,6 +64,8 @@ def _output(rule: OutputRule | Bound, treated: Seen, control: Seen) -> tuple[boo
     if rule is OutputRule.FREE:
         return True, None
     ours, theirs = tokens(treated), tokens(control)
+    if not theirs:
+        raise ValueError("the control has no outputs to compare with")
     if ours == theirs:
         return True, f"all {len(ours)} outputs equal the control's token for token"
     differing = [key for key in sorted(set(ours) | set(theirs)) if ours.get(key) != theirs.get(key)]
@@ -81,17 +83,26 @@ def tokens(seen: Seen) -> dict[tuple[int, int], list[int]]:
 
 
 def relative_error(treated: Seen, control: Seen) -> float:
-    """Worst prompt's relative error of the first position's logits (see `Bound`); inf on NaN."""
+    """Worst prompt's relative error of the first position's logits (see `Bound`); inf when not finite.
+
+    Raises:
+        ValueError: the control's own logits are no measure, or the prompts differ.
+    """
     ours, theirs = treated.observation["logits"], control.observation["logits"]
     if len(ours) != len(theirs) or not ours:
         raise ValueError(f"logits of {len(ours)} prompts against {len(theirs)}")
     worst = 0.0
     for row, reference in zip(ours, theirs, strict=True):
+        if not all(map(math.isfinite, reference)):
+            raise ValueError("the control's logits are not finite")
         mean = math.fsum(reference) / len(reference)
-        spread = math.sqrt(math.fsum((x - mean) ** 2 for x in reference))
-        error = math.sqrt(math.fsum((x - y) ** 2 for x, y in zip(row, reference, strict=True)))
-        ratio = error / spread if spread > 0 else math.inf
-        worst = max(worst, ratio if ratio == ratio else math.inf)
+        spread = math.dist(reference, [mean] * len(reference))
+        if spread == 0:
+            raise ValueError("the control's logits are all equal")
+        if len(row) != len(reference):
+            raise ValueError(f"{len(row)} logits against {len(reference)}")
+        finite = all(map(math.isfinite, row))
+        worst = max(worst, math.dist(row, reference) / spread if finite else math.inf)
     return worst
 
 

@@ -187,7 +187,9 @@ def _cell(
             instruments=instruments,
         )
 
-    text = value.label or label(value.value)
+    text = label(value.value) if value.label is None else value.label
+    if not text.isascii() or not text.isprintable():
+        raise PlanError(f"{parameter.path} on {backend}: label {text!r} should be printable ASCII, to stand in ids")
     return Cell(
         id=f"{backend}-{parameter.path}={text}",
         backend=backend,

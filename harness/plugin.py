@@ -208,11 +208,14 @@ class Recorder:
             return
         project = project_of(self.config)
         backends = list(dict.fromkeys(cell.backend for cell in cells))
+        # variants are derived from the shipped model: they name the column's only where nothing else does
+        ordered = sorted(cells, key=lambda cell: cell.treated.variant is None)
+        loaded = {cell.backend: cell.treated.model for cell in ordered}
         self.header = run_record(
             cells,
             run=self._run(),
             backends=snapshots(project, backends),
-            models={cell.backend: cell.treated.model for cell in cells if cell.treated.variant is None},
+            models=loaded,
             sections=project.matrix().sections,
             narrowed=any(cell.backend in backends and cell.id not in wanted for cell in everything),
             root=project.root,
@@ -241,7 +244,11 @@ class Recorder:
         record = CellRecord.model_validate(json.loads(text))
         self.findings += report.failed and record.verdict is Outcome.FAIL
         if self.writer:
-            self.writer.append(record)
+            try:
+                self.writer.append(record)
+            except store.StoreError as error:
+                # what follows could not be kept either
+                pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
         if self.progress:
             self.progress.end(record)
 
@@ -265,6 +272,9 @@ class Recorder:
         if self.progress:
             self.progress.close()
         if self.writer:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except store.StoreError as error:
+                pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self.findings == self.failures:
             session.exitstatus = pytest.ExitCode.OK

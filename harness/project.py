@@ -30,6 +30,8 @@ class Project:
     cache: Path
     launchers: dict[str, tuple[str, ...]]
     limits: Limits
+    cases: str
+    """The test file whose `test_cell` is parametrised with the cells, from the root."""
 
     @property
     def results(self) -> Path:
@@ -39,7 +41,7 @@ class Project:
     def launcher(self, backend: str) -> Launcher:
         """How to start `backend`'s host: the configured command, or its environment's interpreter."""
         default = (str(self.environments / backend / "bin" / "python"),)
-        return Launcher(command=self.launchers.get(backend, default), root=self.root)
+        return Launcher(command=self.launchers.get(backend, default))
 
     def installed(self) -> list[str]:
         """Backends whose interpreter exists."""
@@ -82,7 +84,7 @@ def find(start: Path | None = None) -> Project:
 
 
 def _project(root: Path, table: dict[str, object]) -> Project:
-    known = {"declarations", "templates", "reports", "environments", "requirements", "cache", "launchers", "limits"}
+    known = {"cases", "declarations", "templates", "reports", "environments", "requirements", "cache", "launchers", "limits"}
     if unknown := sorted(set(table) - known):
         raise ProjectError(
             f"[tool.paramatrix] has unknown keys {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
@@ -95,14 +97,26 @@ def _project(root: Path, table: dict[str, object]) -> Project:
     limits = table.get("limits", {})
     if not isinstance(launchers, dict) or not isinstance(limits, dict):
         raise ProjectError("[tool.paramatrix] launchers and limits should be tables")
+    declarations = str(table.get("declarations", "matrix"))
     return Project(
         root=root,
-        declarations=str(table.get("declarations", "matrix")),
+        declarations=declarations,
         templates=folder("templates", "templates"),
         reports=folder("reports", "reports"),
         environments=folder("environments", ".venvs"),
         requirements=folder("requirements", "requirements"),
         cache=folder("cache", ".cache"),
         launchers={name: tuple(str(part) for part in command) for name, command in launchers.items()},
-        limits=Limits(**{key: float(value) for key, value in limits.items()}),
+        limits=_limits(limits),
+        cases=str(table.get("cases", f"{declarations.replace('.', '/')}/test_matrix.py")),
     )
+
+
+def _limits(table: dict[str, object]) -> Limits:
+    known = sorted(Limits.__dataclass_fields__)
+    for key, value in table.items():
+        if key not in known or not isinstance(value, (int, float)) or value <= 0:
+            raise ProjectError(
+                f"[tool.paramatrix.limits] {key} = {value!r}: expected seconds above 0 for one of {', '.join(known)}"
+            )
+    return Limits(**{key: float(str(value)) for key, value in table.items()})

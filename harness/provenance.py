@@ -61,6 +61,9 @@ def _backend(model: str, facts: Mapping[str, JSON] | str, root: Path) -> Backend
     if isinstance(facts, str):
         return BackendInfo(model=shown, model_hash=model_hash(folder), unavailable=facts)
     known = {key: facts[key] for key in _FACTS if key in facts}
+    if isinstance(gpus := known.get("gpus"), list):
+        # how much memory happened to be free is no property of the machine: equal machines compare equal
+        known["gpus"] = [{k: v for k, v in gpu.items() if k != "free_bytes"} for gpu in gpus if isinstance(gpu, dict)]
     return BackendInfo.model_validate({"model": shown, "model_hash": model_hash(folder), **known})
 
 

@@ -6,6 +6,7 @@ validates every line against them when it reads.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -163,6 +164,8 @@ class CellRecord(_Record):
             seen, control = self.evidence.observed or {}, self.evidence.control or {}
             if self.evidence.level is None or seen.get("holds") is not True or control.get("holds") is not False:
                 raise ValueError("a pass needs an effect that the treated run shows and the control does not")
+            if not self.evidence.forwarded or self.evidence.resolved is None:
+                raise ValueError("a pass needs what was forwarded and what was resolved")
         return self
 
 
@@ -172,8 +175,37 @@ LINE: TypeAdapter[RunRecord | CellRecord] = TypeAdapter(Line)
 
 def schema() -> dict[str, Any]:
     """JSON Schema of one line of a results file."""
+    described = LINE.json_schema()
+    described["$defs"]["CellRecord"]["allOf"] = [
+        *({"if": _where(cause=cause.value), "then": _where(verdict=cause.outcome.value)} for cause in Cause),
+        {"if": _where(verdict="pass"), "then": _where(evidence=_PROOF)},
+    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "paramatrix results: one line",
-        **LINE.json_schema(),
+        **described,
     }
+
+
+def _where(**properties: Any) -> dict[str, Any]:
+    return {"properties": {key: {"const": v} if isinstance(v, str) else v for key, v in properties.items()}}
+
+
+def _holds(wanted: bool) -> dict[str, Any]:
+    return {"type": "object", "required": ["holds"], "properties": {"holds": {"const": wanted}}}
+
+
+_PROOF: Final[dict[str, Any]] = {
+    "properties": {
+        "level": {"type": "string"},
+        "forwarded": {"type": "array", "minItems": 1},
+        "resolved": {"type": "object"},
+        "observed": _holds(wanted=True),
+        "control": _holds(wanted=False),
+    }
+}
+"""What `CellRecord` demands of a pass, for those who validate with the JSON Schema alone."""
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -125,14 +125,14 @@ def summaries(results: Results) -> list[Summary]:
     for backend in COLUMNS:
         if planned[backend]:
             counts = {outcome.value: count for outcome, count in results.counts(backend).items()}
-            behaviour = sum(c.backend == backend and c.evidence.level == "behaviour" for c in results.cells.values())
+            behaviour = sum(c.backend == backend and c.evidence.level == "behaviour" for c in results.measured)
             found.append(Summary(backend, planned[backend], counts, behaviour, unmeasured[backend]))
     return found
 
 
 def measured(results: Results) -> list[Measured]:
     """The runs that the cells come from, newest first, one entry a backend and run."""
-    counts = Counter((cell.run, cell.backend) for cell in results.cells.values())
+    counts = Counter((cell.run, cell.backend) for cell in results.measured)
     found: list[Measured] = []
     for run in _newest_first(results):
         for backend in COLUMNS:
@@ -142,9 +142,14 @@ def measured(results: Results) -> list[Measured]:
                     made_by += (
                         f" ({run.harness.commit[:12]}{'+dirty' if run.harness.commit.endswith('+dirty') else ''})"
                     )
-                mark = chr(ord("a") + len(found) % 26)
-                found.append(Measured(mark, run.run, run.started, backend, counts[run.run, backend], info, made_by))
+                found.append(Measured(_letters(len(found)), run.run, run.started, backend, counts[run.run, backend], info, made_by))
     return found
+
+
+def _letters(index: int) -> str:
+    """a … z, aa, ab, …"""
+    before, last = divmod(index, 26)
+    return (_letters(before - 1) if before else "") + chr(ord("a") + last)
 
 
 def _marks(sources: list[Measured]) -> dict[tuple[str, str], str]:
@@ -162,9 +167,10 @@ def _newest_first(results: Results) -> list[RunRecord]:
     return sorted(results.runs.values(), key=lambda run: (run.started, run.run), reverse=True)
 
 
-def _natural(item: tuple[str, object]) -> list[tuple[int, float, str]]:
+def _natural(item: tuple[str, object]) -> tuple[list[tuple[int, float, str]], str]:
     parts = re.split(r"(-?\d+(?:\.\d+)?)", item[0])
-    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)]
+    # the name itself decides between 0.5 and 0.50
+    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)], item[0]
 
 
 def _cut(text: str) -> str:
@@ -175,15 +181,24 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>|~$&#!])")
 _PLAIN_CODE = re.compile(r"[\w .,:;=+*/@^()\[\]{}\"'<>~!?%&#$-]*")
 
 
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that change the direction of what follows."""
+
+
+def _flat(value: object) -> str:
+    """On one line, with what cannot be seen made visible."""
+    return _UNSEEN.sub("\ufffd", " ".join(str(value).split()))
+
+
 def text(value: object) -> str:
     """Any text as Markdown that shows just that text, on one line and inside a table."""
-    return _MARKUP.sub(r"\\\1", " ".join(str(value).split()))
+    return _MARKUP.sub(r"\\\1", _flat(value))
 
 
 def code(value: object) -> str:
     """Any text as inline code, safe inside a table."""
-    flat = " ".join(str(value).split())
-    if flat and flat == flat.strip() and _PLAIN_CODE.fullmatch(flat):
+    flat = _flat(value)
+    if flat and _PLAIN_CODE.fullmatch(flat):
         return f"`{flat}`"
     escaped = html.escape(flat, quote=False)
     for character in "\\`*_|[]~$":

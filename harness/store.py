@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -51,10 +52,15 @@ class Results:
         """The run that started last."""
         return max(self.runs.values(), key=lambda run: (run.started, run.run), default=None)
 
+    @property
+    def measured(self) -> list[CellRecord]:
+        """Records of planned cells: the rest is of rows that the matrix no longer has."""
+        return [self.cells[cell] for cell in self.planned if cell in self.cells]
+
     def counts(self, backend: str) -> dict[Outcome, int]:
-        """Cells of a backend by outcome."""
+        """Planned cells of a backend by outcome."""
         found = dict.fromkeys(Outcome, 0)
-        for cell in self.cells.values():
+        for cell in self.measured:
             if cell.backend == backend:
                 found[cell.verdict] += 1
         return found
@@ -89,6 +95,11 @@ def read(path: Path) -> Results:
             raise StoreError(
                 f"{path}:{number}: cell {record.cell} refers to run {record.run}, which no line before it describes. "
                 "Put the run's header line back, or start a new file."
+            )
+        if isinstance(record, CellRecord) and record.backend not in results.runs[record.run].backends:
+            raise StoreError(
+                f"{path}:{number}: cell {record.cell} is of backend {record.backend}, which its run {record.run} "
+                "does not describe. Restore the file or start a new one."
             )
         results.add(record)
     return results
@@ -133,51 +144,89 @@ class Writer:
         """Open `path` for appending.
 
         Raises:
-            StoreError: it cannot be written, or what it already holds cannot be read.
+            StoreError: it cannot be written, another run is writing it, or what it holds cannot be read.
         """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                read(path)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = _open_alone(path)
         except OSError as error:
             raise StoreError(
-                f"{path}: cannot be written: {error.strerror}. Make the folder writable or choose another with --results."
+                f"{path}: cannot be written: {error.strerror}. "
+                "Make the folder writable or choose another file with --results."
             ) from None
+        try:
+            read(path)
+        except StoreError:
+            os.close(self._fd)
+            raise
 
     def append(self, record: RunRecord | CellRecord) -> None:
-        """Write one record in a single call, so that a killed run leaves whole lines."""
+        """Write one record in a single call, so that a killed run leaves whole lines.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
         line = dump(record)
-        written = os.write(self._fd, line)
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from None
         if written != len(line):
             raise StoreError(f"{self.path}: only {written} of {len(line)} bytes were written. Is the disk full?")
 
     def close(self) -> None:
-        """Close, then rewrite the file without superseded records."""
-        os.close(self._fd)
-        compact(self.path)
+        """Rewrite the file without superseded records, then let others write it."""
+        try:
+            compact(self.path)
+        finally:
+            os.close(self._fd)
+
+
+def _open_alone(path: Path) -> int:
+    """A descriptor that appends to `path`, and the only one: another run would be compacted away."""
+    while True:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # the other run may just have put a compacted file in the place of the one we opened
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            raise StoreError(
+                f"{path}: another run is writing it. Wait for its end, or choose another file with --results."
+            ) from None
+        except FileNotFoundError:
+            pass
+        os.close(fd)
 
 
 def compact(path: Path) -> None:
-    """Rewrite a file with each cell's latest record only, and only the runs that these refer to."""
+    """Rewrite a file without superseded cell records and the runs that nothing refers to any more.
+
+    Headers keep their order and all they planned, and stand before the cells: what they say
+    together about the matrix stays the same, whatever the order of the cells was.
+    """
     results = read(path)
     latest = results.latest
     needed = {cell.run for cell in results.cells.values()} | ({latest.run} if latest else set())
-    records: list[RunRecord | CellRecord] = []
-    for run in sorted(results.runs.values(), key=lambda run: (run.started, run.run)):
-        if run.run not in needed:
-            continue
-        planned = [p for p in run.planned if _owner(results, p, latest) == run.run]
-        records.append(run.model_copy(update={"planned": planned}))
-        records += [cell for cell in results.cells.values() if cell.run == run.run]
+    kept = list(results.runs.values())
+    for run in results.runs.values():
+        without = [other for other in kept if other is not run]
+        if run.run not in needed and _planned(without) == results.planned:
+            kept = without
+    cells = [results.cells[cell] for cell in results.planned if cell in results.cells]
+    cells += [record for cell, record in results.cells.items() if cell not in results.planned]
+    records: list[RunRecord | CellRecord] = [*kept, *cells]
     replace(path, b"".join(dump(record) for record in records))
 
 
-def _owner(results: Results, planned: Planned, latest: RunRecord | None) -> str | None:
-    if cell := results.cells.get(planned.cell):
-        return cell.run
-    return latest.run if latest and planned.cell in results.planned else None
+def _planned(runs: list[RunRecord]) -> dict[str, Planned]:
+    results = Results()
+    for run in runs:
+        results.add(run)
+    return results.planned
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -188,7 +237,7 @@ def replace(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
+        scratch.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             scratch.unlink()

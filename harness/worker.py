@@ -40,6 +40,9 @@ class Host:
         if request.get("fresh"):
             self._discard(key)
         load_s = 0.0
+        if (process := self.engines.get(key)) and process.gone():
+            # It ended while idle: whatever the reason, this run is not it.
+            self._discard(key)
         process = self.engines.get(key)
         if process is None:
             began = time.perf_counter()
@@ -50,7 +53,7 @@ class Host:
             process.loaded = loaded
         new = load_s > 0.0
         self.engines.move_to_end(key)
-        answer = process.ask({**job}, float(str(limits["generate_s"])), "generate")
+        answer = process.ask({**job}, float(str(limits["generate_s"])), "generate", client=self.wire.read_fd)
         if "failure" in answer:
             # Nobody knows what state it left behind: the next run gets a new engine.
             self._discard(key)
@@ -63,7 +66,7 @@ class Host:
             "calls": [*load_calls, *calls],
             "read_back": loaded.get("read_back", {}),
             "load_s": load_s,
-            "upstream_load_s": loaded.get("seconds") if new else 0.0,
+            "upstream_load_s": loaded.get("upstream_s", 0.0) if new else 0.0,
             "generate_s": answer.get("seconds", 0.0),
             "new_engine": new,
             "pid": process.pid,
@@ -73,10 +76,10 @@ class Host:
         while len(self.engines) >= self.keep:
             self._discard(next(iter(self.engines)))
         held = [self.wire.read_fd, self.wire.write_fd]
-        held += [fd for e in self.engines.values() for fd in (e.wire.read_fd, e.wire.write_fd)]
+        held += [fd for e in self.engines.values() for fd in (e.wire.read_fd, e.wire.write_fd, e.pidfd)]
         process = engine.start(self.backend, wanted, held)
         self.engines[process.key] = process
-        loaded = process.ask({}, limit_s, "load")
+        loaded = process.ask({}, limit_s, "load", client=self.wire.read_fd)
         if "failure" in loaded:
             self._discard(process.key)
         return process, loaded
