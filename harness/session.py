@@ -14,6 +14,7 @@ from harness.jsontypes import JSON
 from harness.plan import Cell
 from harness.project import Project
 from harness.records import AttemptRecord, CellRecord, Evidence, Timing
+from harness.redact import Redactor
 from harness.variants import Variants
 from harness.verdict import Cause, Outcome, Verdict
 
@@ -24,6 +25,7 @@ class Session:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.variants = Variants(project.cache / "variants")
+        self.redactor = Redactor(project.root)
         self._experiments: dict[str, Experiment | str] = {}
         self._hosts: dict[str, BackendHost] = {}
 
@@ -39,7 +41,8 @@ class Session:
             before = host.start_s
             result = experiment.run(cell)
             queue_s = host.start_s if host.start_s != before else 0.0
-        return record(cell, result, run=run, queue_s=queue_s, wall_s=time.perf_counter() - began)
+        made = record(cell, result, run=run, queue_s=queue_s, wall_s=time.perf_counter() - began)
+        return CellRecord.model_validate(self.redactor.value(made.model_dump(mode="json")))
 
     def _experiment(self, backend: str) -> Experiment | str:
         if backend not in self._experiments:
@@ -90,7 +93,7 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
         evidence=Evidence(
             level=cell.probe.level.value if result.verdict.outcome is Outcome.PASS else None,
             declared=cell.treated.settings,
-            forwarded=[dict(call) for call in seen.calls] if seen else None,
+            forwarded=[dict(call) for call in treated.calls] if treated and treated.calls else None,
             resolved={**seen.read_back, **seen.observation.get("resolved", {})} if seen else None,
             observed=_observed(
                 cell.probe.says, finding.treated if finding else None, treated, finding.output if finding else None
