@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import pytest
 import typer
 
-from harness import environments, report, store
+from harness import cli_config, environments, report, store
 from harness.plan import PlanError
 from harness.plugin import parse_backends, plan_cells
 from harness.project import Project, ProjectError, find
@@ -23,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(cli_config.validate)
+app.command()(cli_config.preflight)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: every backend installed).")]
 ResultsFile = Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.config._types import BACKENDS, JSON, Backend
+from harness.config._types import BACKENDS, Backend
 from harness.config.experiment import ExperimentConfig
 from harness.config.flat import config_from_settings, settings
 from harness.config.introspection import compute_config_hash
@@ -24,6 +24,7 @@ from harness.config.tensorrt import (
     TensorRTQuantizationConfig,
 )
 from harness.config.vllm import VLLMAttentionConfig, VLLMConfig, VLLMSpeculativeConfig
+from harness.jsontypes import JSON
 
 __all__ = [
     "BACKENDS",

@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field
 __all__ = [
     "BACKENDS",
     "INT32_MAX",
-    "JSON",
     "SEED_MAX",
     "Backend",
     "DeviceMap",
@@ -21,8 +20,6 @@ __all__ = [
 
 Backend = Literal["pytorch", "vllm", "tensorrt"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
-
-JSON = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 INT32_MAX = 2**31 - 1  # counts end up in 32-bit tensors and C ints upstream
 SEED_MAX = 2**32 - 1  # numpy.random.seed, which every backend's seeding calls, accepts no more

@@ -24,6 +24,7 @@ __all__ = [
     "dump_yaml",
     "load_config",
     "render",
+    "render_problems",
     "to_json",
     "validate_files",
     "validate_text",
@@ -137,21 +138,28 @@ def render(reports: Iterable[Report]) -> str:
     """Return reports as text for people: a headline for each problem, then what and how."""
     lines: list[str] = []
     for report in reports:
-        for problem in (*report.problems, *report.warnings):
-            place = report.name if problem.line is None else f"{report.name}:{problem.line}"
-            subject = f"{problem.path}: " if problem.path else ""
-            lines.append(f"{place}: {problem.severity}: {subject}{problem.what}")
-            lines.append(f"    found:    {problem.actual}")
-            lines.append(f"    expected: {problem.expected}")
-            if problem.reason:
-                lines.append(f"    why:      {problem.reason}")
-            lines.append(f"    fix:      {problem.fix}")
+        lines += render_problems(report.name, (*report.problems, *report.warnings))
         count = len(report.problems)
         verdict = f"{count} problem{'s' * (count != 1)}" if count else "no problems"
         if report.warnings:
             verdict += f", {len(report.warnings)} warning{'s' * (len(report.warnings) != 1)}"
         lines.append(f"{report.name}: {report.status} ({verdict})")
     return "\n".join(lines) + "\n"
+
+
+def render_problems(name: str, problems: Iterable[Problem]) -> list[str]:
+    """Return the lines that tell people about problems of the file called ``name``."""
+    lines: list[str] = []
+    for problem in problems:
+        place = name if problem.line is None else f"{name}:{problem.line}"
+        subject = f"{problem.path}: " if problem.path else ""
+        lines.append(f"{place}: {problem.severity}: {subject}{problem.what}")
+        lines.append(f"    found:    {problem.actual}")
+        lines.append(f"    expected: {problem.expected}")
+        if problem.reason:
+            lines.append(f"    why:      {problem.reason}")
+        lines.append(f"    fix:      {problem.fix}")
+    return lines
 
 
 def to_json(reports: Iterable[Report]) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.config._check import declared
-from harness.config._types import JSON
 from harness.config.experiment import ExperimentConfig
 from harness.config.presets import expand_preset
+from harness.jsontypes import JSON
 
 __all__ = ["config_from_settings", "nest", "settings", "to_plain"]
 

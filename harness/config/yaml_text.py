@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from harness.config._types import JSON
 from harness.config.problems import Problem
+from harness.jsontypes import JSON
 
 __all__ = ["NotYaml", "Parsed", "dump", "parse"]
 
