@@ -193,7 +193,6 @@ def save(model: PreTrainedModel, tokenizer: Tokenizer, out: Path) -> None:
 
 CARD: Final = """\
 ---
-license: apache-2.0
 language: en
 library_name: transformers
 pipeline_tag: text-generation
@@ -210,7 +209,7 @@ of 64 with two KV heads, tied embeddings, vocabulary 512 (byte-level BPE), 512
 positions (trained on rows of {row}). Weights are float32, {megabytes:.1f} MB.
 
 It was trained on text from `matrix/grammar.py`: sums, facts, counting, small
-stories, songs that repeat a phrase, bells. All 100 sums of two digits occur in
+stories, songs that repeat a phrase, bells. All 100 sums of two single digits are in
 the training text, so the answers below show memory, not arithmetic.
 
 ## Measured
@@ -227,7 +226,7 @@ Entropies are in nats, of the next token along the greedy continuation.
 ## Licence
 
 Weights, tokenizer and training text were made for this repository and are under
-its licence (Apache-2.0). No outside data, no outside weights.
+whatever licence it is. No outside data, no outside weights.
 """
 
 
