@@ -101,7 +101,8 @@ class Launcher:
         try:
             snapshot = json.loads(out.decode().strip().splitlines()[-1])
         except (ValueError, IndexError):
-            raise HostUnavailable(one_line(err.decode(errors="replace")[-300:]) or "no answer") from None
+            said = one_line((err or out).decode(errors="replace")[-300:])
+            raise HostUnavailable(f"{self.command[0]} gave no snapshot: {said or 'no answer'}") from None
         if not isinstance(snapshot, dict):
             raise HostUnavailable(f"expected a JSON object, got {one_line(out.decode(errors='replace'))}")
         return snapshot
@@ -174,7 +175,7 @@ class BackendHost:
             ready = self._wire.receive(self.limits.start_s)
         except (PeerGone, WireTimeout, ValueError) as error:
             tail = self._log_tail()
-            self.close()
+            self.close(patience_s=0.0)  # an import that hangs hears nothing
             raise HostUnavailable(f"the {self.backend} host did not start: {one_line(tail or str(error))}") from error
         if ready.get("event") != "ready":
             self.close()
@@ -211,7 +212,7 @@ class BackendHost:
                     return Attempt(None, Failure("load", "host_lost", type(error).__name__, text, where="upstream"))
         raise AssertionError("unreachable")
 
-    def close(self) -> None:
+    def close(self, *, patience_s: float = 10.0) -> None:
         """Close the worker's stdin so that it ends its engines and leaves; insist if it does not."""
         process, self._process, self._wire = self._process, None, None
         if process is None:
@@ -223,7 +224,7 @@ class BackendHost:
                 except OSError:
                     pass
         try:
-            process.wait(10.0)
+            process.wait(patience_s)
         except subprocess.TimeoutExpired:
             try:
                 os.killpg(process.pid, signal.SIGKILL)

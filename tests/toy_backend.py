@@ -1,0 +1,131 @@
+"""A backend that does as its settings say: {"load": what} at loading, {"generate": what} at generating."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from harness.backends.base import Calls, GenerateJob, LoadJob, Observation
+from harness.jsontypes import JSON
+
+
+def _stray(*, new_session: bool) -> None:
+    """A child that outlives its parent: it holds the pipes open and tells its id in a file."""
+    place = Path(os.environ["TOY_FOLDER"]) / "stray"
+    if os.fork() == 0:
+        if new_session:
+            os.setsid()
+        place.with_suffix(".part").write_text(str(os.getpid()), encoding="ascii")
+        place.with_suffix(".part").rename(place)
+        time.sleep(600)
+        os._exit(0)
+    while not place.exists():
+        time.sleep(0.005)
+
+
+def _segfault() -> None:
+    ctypes.string_at(0)
+
+
+def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
+    name, _, rest = what.partition(":")
+    match name:
+        case "fine":
+            return
+        case "raise":
+            kind, _, text = rest.partition(":")
+            exec(f"raise {kind}({text!r})", {"__name__": "toylib"})  # noqa: S102 - a frame outside the harness
+        case "hang":
+            Path(os.environ["TOY_FOLDER"], "hanging").write_text(str(os.getpid()), encoding="ascii")
+            time.sleep(600)
+        case "segfault":
+            _segfault()
+        case "kill":
+            os.kill(os.getpid(), signal.Signals[rest])
+        case "exit":
+            sys.exit(int(rest))
+        case "print":
+            print(rest)
+            print(rest, file=sys.stderr)
+            os.write(1, rest.encode())
+        case "stray":
+            _stray(new_session=False)
+        case "stray-session":
+            _stray(new_session=True)
+        case "stray-segfault":
+            _stray(new_session=True)
+            _segfault()
+        case "die-later":
+            if os.fork() == 0:
+                time.sleep(0.1)
+                os.kill(os.getppid(), signal.SIGKILL)
+                os._exit(0)
+        case "kill-host":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+        case "kill-host-once":
+            flag = Path(os.environ["TOY_FOLDER"], "killed")
+            if not flag.exists():
+                flag.touch()
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(600)
+        case _:
+            raise AssertionError(what)
+
+
+class ToyEngine:
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def read_back(self) -> dict[str, JSON]:
+        return {"applied": True, "model": self.model, "pid": os.getpid()}
+
+    def generate(self, job: GenerateJob, calls: Calls) -> Observation:
+        calls("toy.generate", str, "x")
+        for key in ("generate", "echo"):
+            if key in job.settings:
+                value = job.settings[key]
+                if key == "generate":
+                    behave(str(value))
+        observation: Observation = {"outputs": [], "resolved": {"prompts": list(job.prompts)}}
+        match job.settings.get("observe"):
+            case "nan":
+                observation["logits"] = [[float("nan")]]
+            case "object":
+                observation["resolved"] = {"object": object()}  # type: ignore[dict-item]
+            case "surrogate":
+                observation["resolved"] = {"text": "a\udc80b"}
+            case "absent":
+                return job.settings["absent"]  # type: ignore[return-value]  # raises in a frame of the harness
+            case "big":
+                observation["resolved"] = {"text": "x" * (8 << 20)}
+        return observation
+
+    def close(self) -> None:
+        pass
+
+
+class ToyBackend:
+    name = "toy"
+    distributions = ("pytest",)
+
+    def preload(self) -> None:
+        if os.environ.get("TOY_IMPORT"):
+            behave(os.environ["TOY_IMPORT"])
+
+    def load(self, job: LoadJob, calls: Calls) -> ToyEngine:
+        calls("toy.load", str, job.model)
+        for key in ("load", "which"):
+            if key in job.settings:
+                value = str(job.settings[key])
+                if key == "load":
+                    behave(value)
+        return ToyEngine(job.model)
+
+
+def create() -> ToyBackend:
+    return ToyBackend()
