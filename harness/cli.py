@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import pytest
 import typer
 
-from harness import cli_config, environments, report, store
+from harness import cli_claims, cli_config, environments, report, store
 from harness.plan import PlanError
 from harness.plugin import parse_backends, plan_cells
 from harness.project import Project, ProjectError, find
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 app.command()(cli_config.validate)
 app.command()(cli_config.preflight)
+app.command()(cli_claims.claims)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: every backend installed).")]
 ResultsFile = Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")]

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from harness.backends.base import INSTRUMENTS, Observation
+from harness.declare_limits import Capability, Limitation
 from harness.jsontypes import JSON, Settings
 
 EMPTY: Final[Mapping[str, JSON]] = MappingProxyType({})
@@ -200,6 +201,10 @@ class Excluded:
     reason: str
 
 
+Examples = Callable[[Settings], tuple[Settings, Workload]]
+"""`examples(settings)`: companions without which an example would say nothing here, and its workload."""
+
+
 @dataclass(frozen=True, slots=True)
 class Matrix:
     """Everything a project declares."""
@@ -215,6 +220,12 @@ class Matrix:
     shipped_model: Path
     accelerator_model: str
     """Model used by default where there is an NVIDIA GPU."""
+    examples: Examples | None = None
+    """How a rule's witness and neighbour are run (None: as they are, with the workload)."""
+    capabilities: tuple[Capability, ...] = ()
+    limitations: tuple[Limitation, ...] = ()
+    recommended: Path | None = None
+    """Folder of config files to recommend."""
 
     def base_for(self, backend: str) -> Settings:
         """Settings every cell of `backend` starts from."""

@@ -212,6 +212,25 @@ def render(results: Results, templates: Path, page: str) -> str:
     Raises:
         ReportError: the template is missing or wrong.
     """
+    sources = measured(results)
+    return fill(
+        templates,
+        page,
+        columns=COLUMNS,
+        summaries=summaries(results),
+        sections=sections(results, sources),
+        measured=sources,
+        marked=set(_marks(sources).values()),
+        latest=results.latest,
+    )
+
+
+def fill(templates: Path, page: str, **names: object) -> str:
+    """A page's template, filled with `names`.
+
+    Raises:
+        ReportError: the template is missing or wrong.
+    """
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
@@ -221,16 +240,8 @@ def render(results: Results, templates: Path, page: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"text": text, "code": code}
-    sources = measured(results)
     try:
-        return environment.get_template(f"{page}.j2").render(
-            columns=COLUMNS,
-            summaries=summaries(results),
-            sections=sections(results, sources),
-            measured=sources,
-            marked=set(_marks(sources).values()),
-            latest=results.latest,
-        )
+        return environment.get_template(f"{page}.j2").render(**names)
     except TemplateError as error:
         raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
 
@@ -241,14 +252,18 @@ def write(results: Results, templates: Path, out: Path, pages: Iterable[str] = P
     Raises:
         ReportError: the folder cannot be written.
     """
-    written = []
-    for page in pages:
-        target = out / page
-        content = render(results, templates, page)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            store.replace(target, content.encode())
-        except (OSError, store.StoreError) as error:
-            raise ReportError(f"{target}: cannot be written: {error}. Choose another folder with --out.") from None
-        written.append(target)
-    return written
+    return [save(render(results, templates, page), out / page) for page in pages]
+
+
+def save(content: str, target: Path) -> Path:
+    """Write a page; its path.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        store.replace(target, content.encode())
+    except (OSError, store.StoreError) as error:
+        raise ReportError(f"{target}: cannot be written: {error}. Choose another folder with --out.") from None
+    return target

@@ -7,7 +7,10 @@ from pathlib import Path
 from harness.declare import Matrix
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.capabilities import CAPABILITIES
+from matrix.examples import examples
 from matrix.excluded import EXCLUDED
+from matrix.limitations import LIMITATIONS
 from matrix.parameters import batching, beams, core, parallelism, pytorch, quantization, sampling, streaming
 from matrix.sections import SECTIONS
 
@@ -31,4 +34,8 @@ MATRIX = Matrix(
     workload=workloads.SUMS,
     shipped_model=Path(__file__).resolve().parent.parent / "models" / "tiny",
     accelerator_model="Qwen/Qwen2.5-0.5B",
+    examples=examples,
+    capabilities=CAPABILITIES,
+    limitations=LIMITATIONS,
+    recommended=Path(__file__).resolve().parent / "recommended",
 )

@@ -9,7 +9,7 @@ from matrix.probes import execution, state
 from matrix.sections import PYTORCH
 
 _COMPILED: dict[str, JSON] = {"pytorch.torch_compile": True}
-_FEW_PAGES: dict[str, JSON] = {
+FEW_PAGES: dict[str, JSON] = {
     "passthrough_kwargs": {"continuous_batching_config": {"num_blocks": 16, "page_size": 16, "max_batch_tokens": 64}}
 }
 """Left alone, the paged cache takes most of the machine's memory."""
@@ -98,7 +98,7 @@ PARAMETERS = (
         Value("quantized"),
         Value("sliding_window", variant=variants.SLIDING, workload=workloads.LONG),
         Value("hybrid", variant=variants.HALF_SLIDING, workload=workloads.LONG),
-        Value("paged", companions=_FEW_PAGES),
+        Value("paged", companions=FEW_PAGES),
     ),
     _parameter(
         "prompt_lookup_num_tokens",

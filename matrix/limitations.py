@@ -1,0 +1,69 @@
+"""Limitations known before anything is measured: what a machine, a model or a package may lack."""
+
+from __future__ import annotations
+
+from harness.declare_limits import Limitation
+
+LIMITATIONS = (
+    *(
+        Limitation(
+            "pytorch",
+            (f"pytorch.attn_implementation=flash_attention_{version}",),
+            f"needs the {package} package and a GPU of compute capability {capability} or newer",
+            f"Install {package} on such a machine, or use attn_implementation='sdpa'",
+        )
+        for version, package, capability in (
+            (2, "flash-attn", "8.0"),
+            (3, "flash-attn-3", "8.0"),
+            (4, "flash-attn-4", "9.0"),
+        )
+    ),
+    Limitation(
+        "pytorch",
+        ("pytorch.cache_implementation=offloaded", "pytorch.cache_implementation=offloaded_static"),
+        "The cache is moved to the host from an accelerator, so there has to be one",
+        "Run on a machine with a GPU, or use cache_implementation='dynamic'",
+    ),
+    Limitation(
+        "pytorch",
+        ("pytorch.cache_implementation=quantized",),
+        "needs the optimum-quanto package",
+        "Install optimum-quanto, or use cache_implementation='dynamic'",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.kv_cache_dtype=fp8",),
+        "FP8 KV cache requires Hopper (H100) or newer GPU",
+        "Use kv_cache_dtype='auto' for automatic selection",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.attention.backend=FLASHINFER",),
+        "FlashInfer requires JIT compilation on first use",
+        "Use attention.backend='auto' or 'FLASH_ATTN'",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.attention.backend=TORCH_SDPA",),
+        "TORCH_SDPA not registered in vLLM attention backends",
+        "Use attention.backend='auto' or 'FLASH_ATTN'",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.quantization_method=awq", "vllm.quantization_method=gptq"),
+        "Requires a pre-quantized model checkpoint",
+        "Use a quantized model (e.g., TheBloke/*-AWQ) or omit",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.load_format=pt",),
+        "Model checkpoint must have .bin files (not just safetensors)",
+        "Use load_format='auto' or 'safetensors'",
+    ),
+    Limitation(
+        "tensorrt",
+        ("tensorrt.quantization.method=int8_sq",),
+        "INT8 SmoothQuant requires calibration dataset",
+        "Provide tensorrt.quantization.calibration config or use fp8",
+    ),
+)
