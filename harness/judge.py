@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -21,22 +22,28 @@ class Finding:
     control: Shown | None = None
     output: str | None = None
     """How the treated tokens compare with the control's, where that is judged."""
+    forwarded: tuple[str, ...] = ()
+    """Upstream arguments of the treated run that its control did not get."""
 
 
 def judge(cell: Cell, treated: Seen, control: Seen) -> Finding:
     """Judge one cell from its treated run and its control.
 
-    A pass needs all of it: the effect is there in the treated run, it is not there in the
-    control, and the output is what the declaration allows.
+    A pass needs all of it: the value was handed to the library, the effect is there in the treated
+    run, it is not there in the control, and the output is what the declaration allows.
     """
+    forwarded = forwarded_difference(treated, control)
+    if not forwarded and not cell.by_harness:
+        reason = f"the adapter handed over nothing for {cell.row} that the control did not get as well"
+        return Finding(Verdict(Cause.HARNESS_ERROR, one_line(reason)))
     try:
         shown = cell.probe.effect(treated, control, cell.value)
         null = cell.probe.effect(control, control, cell.value)
         fine, output = _output(cell.output, treated, control)
     except Exception as error:  # a probe is user code: whatever it raises is its own problem
         reason = one_line(f"the probe could not read the observation: {type(error).__name__}: {error}")
-        return Finding(Verdict(Cause.PROBE_ERROR, reason))
-    return Finding(_verdict(cell, shown, null, fine, output), shown, null, output)
+        return Finding(Verdict(Cause.PROBE_ERROR, reason), forwarded=forwarded)
+    return Finding(_verdict(cell, shown, null, fine, output), shown, null, output, forwarded)
 
 
 def _verdict(cell: Cell, shown: Shown, null: Shown, fine: bool, output: str | None) -> Verdict:
@@ -54,6 +61,26 @@ def _verdict(cell: Cell, shown: Shown, null: Shown, fine: bool, output: str | No
     if null.holds:
         return Verdict(Cause.NO_EFFECT, one_line(f"the control{against} shows it too: {null.saw}"))
     return Verdict(Cause.CONFIRMED, one_line(f"{shown.saw}; control{against}: {null.saw}"))
+
+
+def forwarded_difference(treated: Seen, control: Seen) -> tuple[str, ...]:
+    """Arguments of upstream calls that the treated run made and the control did not: `generate.top_k=1`.
+
+    A value equal to upstream's default behaves the same when the adapter drops it, so behaviour
+    alone cannot tell; what was handed over can.
+    """
+    theirs = set(_arguments(control))
+    return tuple(dict.fromkeys(item for item in _arguments(treated) if item not in theirs))
+
+
+def _arguments(seen: Seen) -> list[str]:
+    found: list[str] = []
+    for call in seen.calls:
+        name, positional, named = call.get("call"), call.get("args"), call.get("kwargs")
+        listed = list(enumerate(positional)) if isinstance(positional, list) else []
+        listed += list(named.items()) if isinstance(named, dict) else []
+        found += [f"{name}.{key}={json.dumps(value, sort_keys=True)}" for key, value in listed]
+    return found
 
 
 def _output(rule: OutputRule | Bound, treated: Seen, control: Seen) -> tuple[bool, str | None]:

@@ -91,6 +91,7 @@ class Cell:
     probe: Probe
     output: OutputRule | Bound
     needs: tuple[str, ...]
+    by_harness: bool
     not_applicable: str | None
     rejected: str | None
     """What our own validation says against the treated config. It is run all the same:
@@ -204,6 +205,7 @@ def _cell(
         probe=probe,
         output=output,
         needs=column.needs if value.needs is None else value.needs,
+        by_harness=column.by_harness if value.by_harness is None else value.by_harness,
         not_applicable=reason,
         rejected=rejected,
         note=parameter.note,

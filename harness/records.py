@@ -99,7 +99,8 @@ class Evidence(_Record):
     resolved: dict[str, Json] | None
     """Read back from live upstream objects."""
     observed: dict[str, Json] | None
-    """{"effect", "holds", "saw"} of the treated run, or {"failure": …}."""
+    """{"effect", "holds", "saw", "forwarded", "output"} of the treated run, or {"failure": …}; `forwarded`
+    lists the upstream arguments that the control did not get."""
     control: dict[str, Json] | None
     """{"contrast", "holds", "saw"} of the control, or {"contrast", "failure": …}."""
 

@@ -96,7 +96,11 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
             forwarded=[dict(call) for call in treated.calls] if treated and treated.calls else None,
             resolved={**seen.read_back, **seen.observation.get("resolved", {})} if seen else None,
             observed=_observed(
-                cell.probe.says, finding.treated if finding else None, treated, finding.output if finding else None
+                cell.probe.says,
+                finding.treated if finding else None,
+                treated,
+                finding.output if finding else None,
+                finding.forwarded if finding else (),
             ),
             control=_observed(None, finding.control if finding else None, result.control, None, contrast=cell.contrast),
         ),
@@ -117,7 +121,12 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
 
 
 def _observed(
-    says: str | None, shown: Shown | None, attempt: Attempt | None, output: str | None, contrast: str | None = None
+    says: str | None,
+    shown: Shown | None,
+    attempt: Attempt | None,
+    output: str | None,
+    forwarded: tuple[str, ...] = (),
+    contrast: str | None = None,
 ) -> dict[str, JSON] | None:
     facts: dict[str, JSON] = {}
     if contrast is not None:
@@ -128,6 +137,8 @@ def _observed(
         facts |= {"holds": shown.holds, "saw": shown.saw}
     if output:
         facts["output"] = output
+    if forwarded:
+        facts["forwarded"] = list(forwarded)
     if attempt is not None and attempt.failure is not None:
         facts["failure"] = _failure(attempt.failure)
     return facts if attempt is not None else None

@@ -1,11 +1,10 @@
 """`make bench`: what a run of the matrix costs, and how much of it is upstream's own work.
 
-Runs the matrix (or the part that -k names) into a folder of its own, so reports stay as they are.
+Runs the whole matrix into a folder of its own, so reports stay as they are.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -69,9 +68,6 @@ def overhead() -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-k", default="pytorch", help="cells, as for pytest -k")
-    options = parser.parse_args()
     table = Table(title="seconds")
     for heading in (
         "run",

@@ -8,6 +8,7 @@ that satisfies `Backend`; nothing else in the harness knows its name.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict, TypeVar
@@ -53,6 +54,8 @@ class Calls:
     """
 
     entries: list[dict[str, JSON]] = field(default_factory=list)
+    seconds: float = 0.0
+    """Time spent inside these calls."""
 
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Record `name` and its arguments, then call `function` with them."""
@@ -61,7 +64,11 @@ class Calls:
             entry["args"] = [describe(value) for value in args]
         entry["kwargs"] = {key: describe(value) for key, value in kwargs.items()}
         self.entries.append(entry)
-        return function(*args, **kwargs)
+        began = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 def describe(value: object, depth: int = 4) -> JSON:  # noqa: PLR0911 - one kind of value a line

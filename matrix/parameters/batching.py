@@ -14,7 +14,9 @@ def _size(path: str, section: str) -> Parameter:
         section=section,
         values=(Value(1, contrast=8), Value(3), Value(8)),
         columns={
-            "pytorch": Column(Scope.REQUEST, batches.batch_size, OutputRule.LOSSLESS, workload=workloads.SHUFFLED)
+            "pytorch": Column(
+                Scope.REQUEST, batches.batch_size, OutputRule.LOSSLESS, workload=workloads.SHUFFLED, by_harness=True
+            )
         },
     )
 
@@ -33,7 +35,11 @@ PARAMETERS = (
             Value("dynamic", contrast="sorted_dynamic", companions=_DYNAMIC),
             Value("sorted_dynamic", contrast="dynamic", companions=_DYNAMIC),
         ),
-        columns={"pytorch": Column(Scope.REQUEST, batches.strategy, OutputRule.LOSSLESS, workload=workloads.SHUFFLED)},
+        columns={
+            "pytorch": Column(
+                Scope.REQUEST, batches.strategy, OutputRule.LOSSLESS, workload=workloads.SHUFFLED, by_harness=True
+            )
+        },
     ),
     Parameter(
         "batching.max_tokens_per_batch",
@@ -46,6 +52,7 @@ PARAMETERS = (
                 OutputRule.LOSSLESS,
                 companions={"batching.strategy": "dynamic"},
                 workload=workloads.SHUFFLED,
+                by_harness=True,
             )
         },
     ),

@@ -17,7 +17,7 @@ _PROBES = {
 _VALUES = {
     "num_beams": (Value(1, contrast=4), Value(2), Value(4)),
     "length_penalty": (Value(0.0), Value(0.5), Value(1.0, contrast=2.0), Value(1.5)),
-    "early_stopping": (Value(False, contrast=True), Value(True), Value("never", contrast=True)),
+    "early_stopping": (Value(False, contrast=True), Value(True, contrast=False), Value("never", contrast=False)),
     "no_repeat_ngram_size": (Value(0, contrast=2), Value(2), Value(3)),
 }
 
@@ -25,8 +25,11 @@ _VALUES = {
 def _parameter(name: str, prefix: str, section: str) -> Parameter:
     companions: dict[str, JSON] = {}
     work: Workload = workloads.BEAMS
-    if name in {"length_penalty", "early_stopping"}:
+    if name == "length_penalty":
         companions = {f"{prefix}.num_beams": 4}
+    if name == "early_stopping":
+        # here the search ends after 8 forward calls when True, 16 when False, 24 when "never"
+        companions = {f"{prefix}.num_beams": 3, f"{prefix}.length_penalty": 1.5}
     if name == "no_repeat_ngram_size":
         work = workloads.LOOPING
     column = Column(Scope.REQUEST, _PROBES[name], OutputRule.FREE, companions=companions, workload=work)

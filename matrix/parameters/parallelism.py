@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from harness.declare import Column, OutputRule, Parameter, Scope, Value
+from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.probes import execution
 from matrix.sections import PARALLELISM, PYTORCH
 
-STRATEGIES = ("tensor_parallel", "pipeline_parallel", "data_parallel")
+_ALONE: dict[str, JSON] = {"parallelism.degree": None}
+"""A degree without a strategy would be refused, so the control has neither."""
 
 PARAMETERS = (
     Parameter(
@@ -42,6 +44,6 @@ PARAMETERS = (
         "pytorch.num_processes",
         section=PYTORCH,
         values=(Value(1, contrast=2), Value(2)),
-        columns={"pytorch": Column(Scope.ENGINE, execution.num_processes, OutputRule.LOSSLESS)},
+        columns={"pytorch": Column(Scope.ENGINE, execution.num_processes, OutputRule.LOSSLESS, by_harness=True)},
     ),
 )

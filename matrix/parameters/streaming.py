@@ -17,7 +17,9 @@ _ON: dict[str, JSON] = {
 
 
 def _traffic(name: str, probe: Probe, *values: Value) -> Parameter:
-    column = Column(Scope.REQUEST, probe, OutputRule.LOSSLESS, companions=_ON, workload=workloads.ARRIVALS)
+    column = Column(
+        Scope.REQUEST, probe, OutputRule.LOSSLESS, companions=_ON, workload=workloads.ARRIVALS, by_harness=True
+    )
     path = f"traffic_simulation.{name}"
     return Parameter(path, section=STREAMING, values=values, columns={"pytorch": column})
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number
-import itertools
 
 TOKEN_BUDGET = 96
 """Padded prompt tokens a batch, in the cells of dynamic strategies."""

@@ -38,12 +38,15 @@ def _longest(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _no_repeats(run: Seen, control: Seen, value: JSON) -> Shown:
-    """N > 0: no n-gram comes twice. 0: something does, as the song asks for."""
+    """Of n: no n-gram comes twice, but something shorter does. Of 0: something does, as the song asks for."""
     del control
     size = int(number(value))
-    worst = max(_multiplicity(output["token_ids"], size or 2) for output in run.observation["outputs"])
-    fine = worst == 1 if size else worst > 1
-    return Shown(fine, f"the most frequent {size or 2}-gram of an output comes {worst} times")
+    outputs = [output["token_ids"] for output in run.observation["outputs"]]
+    worst = max(_multiplicity(ids, size or 2) for ids in outputs)
+    shorter = max(_multiplicity(ids, size - 1) for ids in outputs) if size else 0
+    fine = worst == 1 and shorter > 1 if size else worst > 1
+    text = f"the most frequent {size or 2}-gram of an output comes {worst} times"
+    return Shown(fine, text + (f", the most frequent {size - 1}-gram {shorter} times" if size else ""))
 
 
 def _multiplicity(ids: list[int], size: int) -> int:
@@ -54,4 +57,6 @@ def _multiplicity(ids: list[int], size: int) -> int:
 varies_with_seed = Probe(says="outputs vary with the seed when sampling, and never when not", effect=_varies)
 fixed_by_seed = Probe(says="sampling no longer depends on the job's own seeds", effect=_fixed)
 longest = Probe(says="outputs are cut at this many tokens", effect=_longest)
-no_repeats = Probe(says="no n-gram of that size comes twice in an output (0: they do)", effect=_no_repeats)
+no_repeats = Probe(
+    says="no n-gram of that size comes twice in an output, shorter ones do (0: they do)", effect=_no_repeats
+)
