@@ -155,6 +155,7 @@ class Value:
     workload: Workload | None = None
     variant: Variant | None = None
     needs: tuple[str, ...] | None = None
+    by_harness: bool | None = None
     backends: tuple[str, ...] | None = None
     """Only these columns test the value (None: every column of the parameter)."""
     label: str | None = None
@@ -173,6 +174,9 @@ class Column:
     variant: Variant | None = None
     needs: tuple[str, ...] = ()
     """What the machine must have: "cuda", "package:NAME", "cpus:N". Without it: not_run."""
+    by_harness: bool = False
+    """True when the harness itself does what the parameter asks for (it forms the batches, it paces
+    the requests), so that there is no upstream argument whose forwarding could be demanded."""
 
 
 @dataclass(frozen=True, slots=True)

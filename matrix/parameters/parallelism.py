@@ -15,7 +15,11 @@ PARAMETERS = (
     Parameter(
         "parallelism.strategy",
         section=PARALLELISM,
-        values=(*(Value(name, control={"parallelism.degree": None}) for name in STRATEGIES),),
+        values=(
+            Value("tensor_parallel", control=_ALONE),
+            Value("pipeline_parallel", control=_ALONE),
+            Value("data_parallel", control=_ALONE, by_harness=True),
+        ),
         columns={
             "pytorch": Column(
                 Scope.ENGINE,

@@ -128,7 +128,7 @@ def _placement(run: Seen) -> str:
 
 
 def _placed(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    """ "cpu": everything is in memory. A policy under a tight limit, or a map: what does not fit is on disk."""
+    """Of cpu: everything is in memory. A policy under a tight limit, or a map: what does not fit is on disk."""
     off = _off_memory(run)
     return Shown((off == 0) if value == "cpu" else (off > 0 and bool(run.read_back.get("device_map"))), _placement(run))
 
