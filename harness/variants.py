@@ -54,7 +54,7 @@ class Variants:
                 return variant.locate(final)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # building a variant is a project's own code: whatever it raises
             raise VariantError(f"cannot build the model variant {variant.name!r} from {shipped}: {error}") from error
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,8 +86,13 @@ def seen(
         observation["outputs"] = [{"prompt": 0, "seed": 0, "token_ids": list(ids), "text": "", "ended": True}]
     if logits is not None:
         observation["logits"] = [list(row) for row in logits]
-    calls: list[Mapping[str, JSON]] = [{"call": "generate"}]
+    calls: list[Mapping[str, JSON]] = [{"call": "generate", "kwargs": {"max_new_tokens": 16}}]
     return Seen(cast("Observation", observation), {"applied": applied}, calls)
+
+
+def handed_over(run: Seen, **arguments: JSON) -> Seen:
+    """The same, after these arguments were handed to the library as well."""
+    return replace(run, calls=[{"call": "generate", "kwargs": {"max_new_tokens": 16, **arguments}}])
 
 
 def bound(error: float) -> Bound:
