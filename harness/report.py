@@ -93,7 +93,13 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
     known += sorted(set(rows) - set(known))
     marks = _marks(sources)
     return [
-        Section(title, [_row(name, cells, marks) for name, cells in sorted(rows[title].items(), key=_natural)])
+        Section(
+            title,
+            [
+                _row(name, cells, marks)
+                for name, cells in sorted(rows[title].items(), key=lambda item: natural(item[0]))
+            ],
+        )
         for title in known
     ]
 
@@ -112,8 +118,9 @@ def _row(name: str, cells: dict[str, CellRecord | None], marks: dict[tuple[str, 
         symbols.append(symbol(cell) + marks.get((cell.run, backend), ""))
         if cell.verdict is not Outcome.PASS:
             notes.append(_cut(f"{backend}: {cell.cause.value}: {cell.reason}"))
-        elif cell.note:
-            notes.append(_cut(f"{backend}: {cell.note}"))
+        elif cell.note or cell.rejected_by_validation:
+            refused = ["works, though our own validation refuses it"] if cell.rejected_by_validation else []
+            notes.append(_cut(f"{backend}: {'; '.join([*filter(None, [cell.note]), *refused])}"))
     return Row(name, symbols, "; ".join(notes))
 
 
@@ -142,7 +149,11 @@ def measured(results: Results) -> list[Measured]:
                     made_by += (
                         f" ({run.harness.commit[:12]}{'+dirty' if run.harness.commit.endswith('+dirty') else ''})"
                     )
-                found.append(Measured(_letters(len(found)), run.run, run.started, backend, counts[run.run, backend], info, made_by))
+                found.append(
+                    Measured(
+                        _letters(len(found)), run.run, run.started, backend, counts[run.run, backend], info, made_by
+                    )
+                )
     return found
 
 
@@ -167,10 +178,11 @@ def _newest_first(results: Results) -> list[RunRecord]:
     return sorted(results.runs.values(), key=lambda run: (run.started, run.run), reverse=True)
 
 
-def _natural(item: tuple[str, object]) -> tuple[list[tuple[int, float, str]], str]:
-    parts = re.split(r"(-?\d+(?:\.\d+)?)", item[0])
+def natural(name: str) -> tuple[list[tuple[int, float, str]], str]:
+    """Sort key: as text, but numbers by their value."""
+    parts = re.split(r"(-?\d+(?:\.\d+)?)", name)
     # the name itself decides between 0.5 and 0.50
-    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)], item[0]
+    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)], name
 
 
 def _cut(text: str) -> str:

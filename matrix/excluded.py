@@ -1,4 +1,4 @@
-"""Fields of the schema without cells of their own, each with its reason."""
+"""Fields of the schema without cells of their own, each with its reason. A `*` stands for any rest."""
 
 from __future__ import annotations
 
@@ -6,5 +6,7 @@ from harness.declare import Excluded
 
 EXCLUDED = (
     Excluded("model", "what the matrix runs on, not a setting under test: MODEL= chooses it"),
-    Excluded("backend", "the column itself"),
+    Excluded("backend", "the column itself, not a setting within it"),
+    Excluded("vllm.*", "the vLLM column is not measured yet: there is no adapter for it"),
+    Excluded("tensorrt.*", "the TensorRT-LLM column is not measured yet: there is no adapter for it"),
 )

@@ -21,6 +21,8 @@ _VALUES = {
     "no_repeat_ngram_size": (Value(0, contrast=2), Value(2), Value(3)),
 }
 
+_FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
+
 
 def _parameter(name: str, prefix: str, section: str) -> Parameter:
     companions: dict[str, JSON] = {}
@@ -40,13 +42,15 @@ PARAMETERS = (
     Parameter(
         "decoder.beam_search.enabled",
         section=DECODER,
-        values=(Value(False, contrast=True), Value(True, contrast=False)),
+        values=(
+            Value(False, contrast=True, control=_FOUR),
+            Value(True, contrast=False, companions=_FOUR, control={"decoder.beam_search.num_beams": None}),
+        ),
         columns={
             "pytorch": Column(
                 Scope.REQUEST,
                 beams.enabled,
                 OutputRule.FREE,
-                companions={"decoder.beam_search.num_beams": 4},
                 workload=workloads.BEAMS,
             )
         },

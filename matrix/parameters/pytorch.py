@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value, Workload
+from harness.declare import Bound, Column, OutputRule, Parameter, Probe, Scope, Value, Workload
 from harness.jsontypes import JSON
 from matrix import variants, workloads
 from matrix.probes import execution, state
 from matrix.sections import PYTORCH
 
+_HALF: dict[str, JSON] = {"fp_precision": "bfloat16"}
+"""The flash kernels exist for 16-bit types only; there, two kernels agree within rounding."""
 _COMPILED: dict[str, JSON] = {"pytorch.torch_compile": True}
 FEW_PAGES: dict[str, JSON] = {
     "passthrough_kwargs": {"continuous_batching_config": {"num_blocks": 16, "page_size": 16, "max_batch_tokens": 64}}
@@ -46,9 +48,7 @@ PARAMETERS = (
         Scope.ENGINE,
         Value("eager"),
         Value("sdpa", contrast="eager"),
-        Value("flash_attention_2"),
-        Value("flash_attention_3"),
-        Value("flash_attention_4"),
+        *(Value(f"flash_attention_{number}", companions=_HALF, output=Bound(0.05)) for number in (2, 3, 4)),
         Value("flex_attention"),
     ),
     _parameter(
