@@ -216,9 +216,7 @@ def compact(path: Path) -> None:
         without = [other for other in kept if other is not run]
         if run.run not in needed and _planned(without) == results.planned:
             kept = without
-    cells = [results.cells[cell] for cell in results.planned if cell in results.cells]
-    cells += [record for cell, record in results.cells.items() if cell not in results.planned]
-    records: list[RunRecord | CellRecord] = [*kept, *cells]
+    records: list[RunRecord | CellRecord] = [*kept, *results.cells.values()]
     replace(path, b"".join(dump(record) for record in records))
 
 
