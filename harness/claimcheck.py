@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness.claims import Claim, Outcome, Trial
 from harness.config import config_from_settings
@@ -91,8 +91,11 @@ class Checker:
         whole, part = self._observe(witness), self._observe(without, like=witness)
         if whole.seen is None or part.seen is None:
             return ""
-        same = tokens(whole.seen) == tokens(part.seen)
-        return f"{'the same tokens as' if same else 'other tokens than'} without {path}"
+        if tokens(whole.seen) != tokens(part.seen):
+            return f"other tokens than without {path}"
+        loaded, plain = _lasting(whole.seen.read_back), _lasting(part.seen.read_back)
+        changed = [key for key in sorted(loaded) if loaded[key] != plain.get(key)]
+        return f"the same tokens as without {path}" + (f", but another {', '.join(changed)}" if changed else "")
 
     def _trial(self, settings: Settings) -> Trial:
         """Run settings; a failure is upstream's word only if it repeats and a bare run works."""
@@ -139,3 +142,16 @@ class Checker:
 
     def _line(self, text: str) -> str:
         return one_line(self.redact(text))
+
+
+def _lasting(facts: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What was read back, less what no two runs share: the ids of their processes."""
+    return {key: _without_ids(value) for key, value in facts.items() if not key.endswith(("pid", "pids"))}
+
+
+def _without_ids(value: JSON) -> JSON:
+    if isinstance(value, Mapping):
+        return _lasting(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_ids(item) for item in value]
+    return value

@@ -11,7 +11,8 @@ from typing import Annotated, NoReturn
 import pytest
 import typer
 
-from harness import cli_claims, cli_config, environments, report, store
+from harness import claims, cli_claims, cli_config, combinations, environments, report, store
+from harness.host import HostUnavailable
 from harness.plan import PlanError
 from harness.plugin import parse_backends, plan_cells
 from harness.project import Project, ProjectError, find
@@ -90,7 +91,7 @@ def run(
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
     found = store.read(target)
-    pages = report.write(found, project.templates, pages_folder)
+    pages = _pages(project, found, pages_folder)
     _summarise(found, pages, target)
     raise typer.Exit(int(code))
 
@@ -113,11 +114,19 @@ def report_command(
     results: ResultsFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages (default: beside the results).")] = None,
 ) -> None:
-    """Render the pages again, from results alone."""
+    """Render the pages again, from results, rules and claims alone."""
     project = find()
     source = results or project.results
-    for page in report.write(store.read(source), project.templates, out or source.parent):
+    for page in _pages(project, store.read(source), out or source.parent):
         typer.echo(page)
+
+
+def _pages(project: Project, results: store.Results, out: Path) -> list[Path]:
+    known = claims.read(project.reports / claims.FILE)
+    return [
+        *report.write(results, project.templates, out),
+        combinations.write(project.matrix(), results, known, project.templates, out),
+    ]
 
 
 @app.command()
@@ -179,6 +188,8 @@ def main() -> None:
         PlanError,
         store.StoreError,
         report.ReportError,
+        claims.ClaimsError,
+        HostUnavailable,
         environments.SetupError,
         FileNotFoundError,
         ValueError,

@@ -103,7 +103,9 @@ class _Run:
         self.calls = calls
         self.watch = Watch()
         self.arguments = {**loaded.defaults, **request.arguments}
-        self.beams = int(self.arguments.get("num_beams") or 1)
+        # a paged cache drops num_beams: one sequence a prompt comes back, and asking for more is a KeyError
+        paged = self.arguments.get("cache_implementation") == "paged"
+        self.beams = 1 if paged else int(self.arguments.get("num_beams") or 1)
         if self.beams > 1:
             # all beams and their scores come back; the search itself is the same
             self.arguments.update(num_return_sequences=self.beams, output_scores=True)

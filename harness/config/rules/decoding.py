@@ -9,7 +9,7 @@ from harness.config.rules._rule import Rule, Values
 __all__ = ["RULES"]
 
 _SAMPLE, _TEMPERATURE = "decoder.do_sample", "decoder.temperature"
-_COLDEST = 1e-6
+_COLDEST = 1e-36  # float32, in which transformers samples, overflows below
 _FILTERS: dict[str, Any] = {"temperature": 0.7, "top_k": 10, "top_p": 0.9, "min_p": 0.1}
 
 
@@ -84,14 +84,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="decoding.temperature_too_small",
-        parameters=(_TEMPERATURE,),
-        violated=lambda values: 0 < values.get(_TEMPERATURE, 0) < _COLDEST,
-        combination=f"{_TEMPERATURE} above 0 but below {_COLDEST}",
-        expected=f"0, or at least {_COLDEST}",
-        reason="Logits divided by it overflow to infinity, and sampling fails",
-        resolution=f"Set {_TEMPERATURE}=0 for greedy decoding, or at least {_COLDEST}",
-        witness={_TEMPERATURE: 1e-9},
-        neighbour={_TEMPERATURE: 0.0},
+        backends=("pytorch",),
+        parameters=(_TEMPERATURE, _SAMPLE),
+        violated=lambda values: values.get(_SAMPLE) is True and 0 < values.get(_TEMPERATURE, 0) < _COLDEST,
+        combination=f"{_TEMPERATURE} above 0 but below {_COLDEST} with {_SAMPLE}=True",
+        expected=f"a temperature of at least {_COLDEST} when sampling",
+        reason="Logits divided by it overflow to infinity, and torch.multinomial raises RuntimeError",
+        resolution=f"Set {_SAMPLE}=False for greedy decoding, or {_TEMPERATURE} to at least {_COLDEST}",
+        versions="transformers 5.23",
+        witness={_SAMPLE: True, _TEMPERATURE: 1e-38},
+        neighbour={_SAMPLE: True, _TEMPERATURE: 0.01},
     ),
     *(_greedy(name, value) for name, value in _FILTERS.items()),
     *(_not_sampled(name, value) for name, value in _FILTERS.items()),

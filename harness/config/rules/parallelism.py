@@ -20,7 +20,7 @@ def _bad_placement(values: Values) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    # transformers 5.23 has DistributedConfig(pp_size=). To allow it, delete this one entry.
+    # transformers 5.23 has DistributedConfig(pp_size=), which runs; the matrix measures what comes out.
     Rule(
         id="parallelism.pytorch_pipeline",
         backends=("pytorch",),
@@ -28,8 +28,10 @@ RULES: tuple[Rule, ...] = (
         violated=lambda values: values.get(_STRATEGY) == "pipeline_parallel",
         combination=f"{_STRATEGY}=pipeline_parallel",
         expected="tensor_parallel or data_parallel on pytorch",
-        reason="PyTorch's generate() requires full model access for autoregressive generation",
+        reason="PyTorch's generate() requires full model access for autoregressive generation: transformers "
+        "splits the layers over processes all the same, and then may get tokens of padded batches wrong",
         resolution="Use backend='vllm' or backend='tensorrt' for pipeline parallel",
+        versions="transformers 5.23",
         witness={_STRATEGY: "pipeline_parallel"},
         neighbour={"backend": "vllm", _STRATEGY: "pipeline_parallel"},
     ),

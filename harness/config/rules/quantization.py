@@ -61,8 +61,8 @@ def _needs_4bit(section: str, name: str, value: object) -> Rule:
         violated=lambda values: path in values and values.get(flag) is not True,
         combination=f"{path} without {flag}=True",
         expected=f"{flag}=True",
-        reason="The bnb_4bit_* fields only act on weights loaded in 4 bits; "
-        "BitsAndBytesConfig takes them and does nothing",
+        reason="The bnb_4bit_* fields describe weights loaded in 4 bits without asking for any; "
+        "transformers 5.23 takes a BitsAndBytesConfig that only has them for 4 bits all the same",
         resolution=f"Set {flag}=True, or remove {path}",
         witness={path: value},
         neighbour={path: value, flag: True},
@@ -99,7 +99,7 @@ RULES: tuple[Rule, ...] = (
         ),
         combination="quantization.quantization=True (without method)",
         expected="load_in_4bit=True or load_in_8bit=True beside it",
-        reason="quantization flag alone doesn't specify which method to use",
+        reason="quantization flag alone doesn't specify which method to use (transformers 5.23 would take 4 bits)",
         resolution="Set load_in_4bit=True or load_in_8bit=True",
         witness={"quantization.quantization": True},
         neighbour={"quantization.quantization": True, "quantization.load_in_4bit": True},
