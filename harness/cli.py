@@ -46,7 +46,7 @@ def setup(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0917 - typer makes options of them
     backends: Backends = None,
     k: Annotated[str | None, typer.Option("-k", help="pytest -k expression over cell ids.")] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
@@ -100,8 +100,8 @@ def _summarise(results: store.Results, pages: list[Path], target: Path) -> None:
     for summary in report.summaries(results):
         counts = summary.counts
         typer.echo(
-            f"{summary.backend}: {summary.planned} cells: {counts[Outcome.PASS]} passed, {counts[Outcome.FAIL]} failed, "
-            f"{counts[Outcome.UNCERTAIN]} uncertain, {counts[Outcome.NOT_RUN]} not run"
+            f"{summary.backend}: {summary.planned} cells: {counts[Outcome.PASS]} passed, "
+            f"{counts[Outcome.FAIL]} failed, {counts[Outcome.UNCERTAIN]} uncertain, {counts[Outcome.NOT_RUN]} not run"
             + (f", {summary.unmeasured} not measured yet" if summary.unmeasured else "")
         )
     typer.echo(f"evidence: {target}")

@@ -57,7 +57,8 @@ _OUT_OF_MEMORY = re.compile(
 )
 _MISSING_PACKAGE = re.compile(
     # `pip install -U` is also what a message about a value it does not know advises: not by itself a sign
-    r"No module named|requires? (?:the )?`?[\w.-]+`? (?:library|package)\b|not installed|pip install (?!-U\b|--upgrade\b)"
+    r"No module named|requires? (?:the )?`?[\w.-]+`? (?:library|package)\b|not installed"
+    r"|pip install (?!-U\b|--upgrade\b)"
     r"|package .* (?:seems|could not be found|is not available)|needs to be installed|requires the following packages"
     r"|requires? `?accelerate\b",
     re.IGNORECASE,
@@ -87,7 +88,8 @@ _ENVIRONMENT = re.compile(
     rf"|(?:No working|not find|to find|requires?|Failed to run|install|missing) .{{0,30}}{_TOOL}"
     r"|No such file or directory: '?(?:ninja|nvcc|gcc|cc|clang|[cg]\+\+)\b"
     r"|Command .{0,60}\b(?:gcc|g\+\+|cc|clang|nvcc|ninja)'.*non-zero exit"
-    r"|InvalidCxxCompiler|CppCompileError|fatal error: .{1,80}: No such file|CUDA_HOME|libcuda\.so cannot|command not found"
+    r"|InvalidCxxCompiler|CppCompileError|fatal error: .{1,80}: No such file|CUDA_HOME|libcuda\.so cannot"
+    r"|command not found"
     r"|Connection (?:refused|reset|aborted|timed out)|Name or service not known|Temporary failure in name resolution"
     r"|Could not resolve host|Max retries exceeded|CERTIFICATE_VERIFY_FAILED|outgoing traffic has been disabled"
     r"|Too Many Requests|Network is unreachable|Address already in use|Too many open files|NCCL error"

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from harness.config import config_from_settings
 from harness.config import settings as config_settings
 from harness.declare import (
-    WITHHELD,
     Bound,
     Column,
     Matrix,
@@ -24,6 +23,7 @@ from harness.declare import (
     Scope,
     Value,
     Variant,
+    Withheld,
     Workload,
     label,
 )
@@ -115,15 +115,14 @@ def build(matrix: Matrix, *, models: Mapping[str, str], backends: Iterable[str])
     Raises:
         PlanError: duplicate rows, unknown sections, or companions nobody declares.
     """
-    scopes = _scopes(matrix)
-    cells: list[Cell] = []
-    for parameter in sorted(matrix.parameters, key=lambda p: _section_index(matrix, p)):
-        for value in parameter.values:
-            for backend in backends:
-                column = parameter.columns.get(backend)
-                if column is None or (value.backends and backend not in value.backends):
-                    continue
-                cells.append(_cell(matrix, parameter, value, column, backend, models[backend], scopes))
+    planners = {backend: _Planner(matrix, backend, models[backend]) for backend in backends}
+    cells = [
+        planner.cell(parameter, value, column)
+        for parameter in sorted(matrix.parameters, key=lambda p: _section_index(matrix, p))
+        for value in parameter.values
+        for backend, planner in planners.items()
+        if (column := parameter.columns.get(backend)) and (not value.backends or backend in value.backends)
+    ]
     counts = Counter(cell.id for cell in cells)
     if doubled := [cell for cell, count in counts.items() if count > 1]:
         raise PlanError(f"cells declared twice: {', '.join(doubled)}. Give one of them another label.")
@@ -139,77 +138,94 @@ def _section_index(matrix: Matrix, parameter: Parameter) -> int:
         ) from None
 
 
-def _scopes(matrix: Matrix) -> dict[tuple[str, str], Scope]:
-    return {
-        (parameter.path, backend): column.scope
-        for parameter in matrix.parameters
-        for backend, column in parameter.columns.items()
-        if isinstance(column, Column)
-    }
+class _Planner:
+    """Plans the cells of one column of the page."""
 
+    def __init__(self, matrix: Matrix, backend: str, model: str) -> None:
+        self.matrix = matrix
+        self.backend = backend
+        self.model = model
+        self.scopes = scopes(matrix, backend)
 
-def _cell(
-    matrix: Matrix,
-    parameter: Parameter,
-    value: Value,
-    column: Column | NotApplicable,
-    backend: str,
-    model: str,
-    scopes: Mapping[tuple[str, str], Scope],
-) -> Cell:
-    reason = None
-    if isinstance(column, NotApplicable):
-        reason = column.reason
-        column = Column(scope=Scope.REQUEST, probe=NOT_APPLICABLE_PROBE, output=OutputRule.FREE)
-    probe = value.probe or column.probe
-    output = value.output or column.output
-    instruments = probe.instruments | ({"logits"} if isinstance(output, Bound) else frozenset())
-    variant = value.variant or column.variant
-    shared = {**matrix.base_for(backend), **column.companions, **value.companions}
-    treated = {**shared, parameter.path: value.value}
-    control = {**shared, **(value.control or {})}
-    control.pop(parameter.path, None)
-    contrast = "withheld"
-    if value.contrast is not WITHHELD:
-        control[parameter.path] = value.contrast  # type: ignore[assignment]  # narrowed by identity
-        contrast = f"{parameter.path}={label(control[parameter.path])}"
+    def cell(self, parameter: Parameter, value: Value, column: Column | NotApplicable) -> Cell:
+        """The cell of one value."""
+        reason = None
+        if isinstance(column, NotApplicable):
+            reason = column.reason
+            column = Column(scope=Scope.REQUEST, probe=NOT_APPLICABLE_PROBE, output=OutputRule.FREE)
+        probe, output = value.probe or column.probe, value.output or column.output
+        shared = {**self.matrix.base_for(self.backend), **column.companions, **value.companions}
+        control = {**shared, **(value.control or {})}
+        control.pop(parameter.path, None)
+        contrast = "withheld"
+        if not isinstance(value.contrast, Withheld):
+            control[parameter.path] = value.contrast
+            contrast = f"{parameter.path}={label(value.contrast)}"
+        declared, rejected = _declared({**shared, parameter.path: value.value}, self.model, self.backend)
+        known = {**self.scopes, parameter.path: column.scope}
+        variant = value.variant or column.variant
 
-    declared, rejected = _declared(treated, model, backend)
+        def run(settings: Settings) -> Run:
+            engine, request = self._split(settings, known, parameter.path)
+            return Run(
+                backend=self.backend,
+                model=str(self.matrix.shipped_model) if variant else self.model,
+                variant=variant,
+                engine=engine,
+                request=request,
+                workload=value.workload or column.workload or self.matrix.workload,
+                instruments=probe.instruments | ({"logits"} if isinstance(output, Bound) else frozenset()),
+            )
 
-    def run(settings: Settings) -> Run:
-        engine, request = _split(settings, backend, parameter.path, column.scope, scopes, matrix)
-        return Run(
-            backend=backend,
-            model=str(matrix.shipped_model) if variant else model,
-            variant=variant,
-            engine=engine,
-            request=request,
-            workload=value.workload or column.workload or matrix.workload,
-            instruments=instruments,
+        text = label(value.value) if value.label is None else value.label
+        if not text.isascii() or not text.isprintable():
+            raise PlanError(
+                f"{parameter.path} on {self.backend}: label {text!r} should be printable ASCII, to stand in ids"
+            )
+        return Cell(
+            id=f"{self.backend}-{parameter.path}={text}",
+            backend=self.backend,
+            parameter=parameter.path,
+            value=value.value,
+            label=text,
+            section=parameter.section,
+            scope=column.scope,
+            treated=run(declared),
+            control=run(_declared(control, self.model, self.backend)[0]),
+            contrast=contrast,
+            probe=probe,
+            output=output,
+            needs=column.needs if value.needs is None else value.needs,
+            by_harness=column.by_harness if value.by_harness is None else value.by_harness,
+            not_applicable=reason,
+            rejected=rejected,
+            note=parameter.note,
         )
 
-    text = label(value.value) if value.label is None else value.label
-    if not text.isascii() or not text.isprintable():
-        raise PlanError(f"{parameter.path} on {backend}: label {text!r} should be printable ASCII, to stand in ids")
-    return Cell(
-        id=f"{backend}-{parameter.path}={text}",
-        backend=backend,
-        parameter=parameter.path,
-        value=value.value,
-        label=text,
-        section=parameter.section,
-        scope=column.scope,
-        treated=run(declared),
-        control=run(_declared(control, model, backend)[0]),
-        contrast=contrast,
-        probe=probe,
-        output=output,
-        needs=column.needs if value.needs is None else value.needs,
-        by_harness=column.by_harness if value.by_harness is None else value.by_harness,
-        not_applicable=reason,
-        rejected=rejected,
-        note=parameter.note,
-    )
+    def _split(self, settings: Settings, known: Mapping[str, Scope], path: str) -> tuple[Settings, Settings]:
+        """Engine-scoped and request-scoped settings."""
+        if strangers := sorted(set(settings) - set(known)):
+            raise PlanError(
+                f"{path} on {self.backend}: companion {strangers[0]} has no {self.backend} column. "
+                f"Declare the parameter for {self.backend} or take it out of the companions."
+            )
+        return split(settings, known)
+
+
+def scopes(matrix: Matrix, backend: str) -> dict[str, Scope]:
+    """Path to scope, for all that a backend can be given. What has no cells of its own goes with the request."""
+    known = {item.path: Scope.REQUEST for item in matrix.excluded}
+    for parameter in matrix.parameters:
+        if isinstance(column := parameter.columns.get(backend), Column):
+            known[parameter.path] = column.scope
+    return known
+
+
+def split(settings: Settings, known: Mapping[str, Scope]) -> tuple[Settings, Settings]:
+    """Engine-scoped and request-scoped settings, sorted by path."""
+    engine = {path: settings[path] for path in sorted(settings) if known[path] is Scope.ENGINE}
+    request = {path: settings[path] for path in sorted(settings) if known[path] is Scope.REQUEST}
+    return engine, request
 
 
 def _declared(settings: Settings, model: str, backend: str) -> tuple[Settings, str | None]:
@@ -219,29 +235,6 @@ def _declared(settings: Settings, model: str, backend: str) -> tuple[Settings, s
         return dict(config_settings(config_from_settings(stated, model=model, backend=backend))), None
     except ValidationError as error:
         return stated, "; ".join(str(problem["msg"]) for problem in error.errors())
-
-
-def _split(
-    settings: Settings,
-    backend: str,
-    path: str,
-    scope: Scope,
-    scopes: Mapping[tuple[str, str], Scope],
-    matrix: Matrix,
-) -> tuple[Settings, Settings]:
-    """Engine-scoped and request-scoped settings."""
-    excluded = {item.path for item in matrix.excluded}
-    engine: Settings = {}
-    request: Settings = {}
-    for key, item in sorted(settings.items()):
-        known = scope if key == path else scopes.get((key, backend))
-        if known is None and key not in excluded:
-            raise PlanError(
-                f"{path} on {backend}: companion {key} has no {backend} column. "
-                f"Declare the parameter for {backend} or take it out of the companions."
-            )
-        (engine if known is Scope.ENGINE else request)[key] = item
-    return engine, request
 
 
 def _never(*_: object) -> object:

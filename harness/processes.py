@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -81,10 +82,8 @@ def sweep(keep: Iterable[int]) -> list[int]:
     ended: list[int] = []
     while extra := children() - wanted:
         for pid in extra:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             reap(pid, 10.0)
             ended.append(pid)
     return ended
@@ -110,10 +109,8 @@ def end_marked(marker: str) -> list[int]:
 
 
 def _signal_group(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def describe_status(status: int) -> str:

@@ -50,7 +50,8 @@ class Progress:
             self.bar.update(self.task, completed=self.done, left=left)
         seconds = f"{record.timing.wall_s:.1f} s"
         tail = "" if record.verdict is Outcome.PASS else f"  {record.cause.value}: {record.reason}"[:160]
-        line = f"[{self.done:>{len(str(self.total))}}/{self.total}] {SYMBOL[record.verdict]} {record.cell}  {seconds}, {left}{tail}"
+        count = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
+        line = f"{count} {SYMBOL[record.verdict]} {record.cell}  {seconds}, {left}{tail}"
         self.console.print(line, markup=False)
 
     def left(self) -> str:

@@ -84,7 +84,17 @@ def find(start: Path | None = None) -> Project:
 
 
 def _project(root: Path, table: dict[str, object]) -> Project:
-    known = {"cases", "declarations", "templates", "reports", "environments", "requirements", "cache", "launchers", "limits"}
+    known = {
+        "cases",
+        "declarations",
+        "templates",
+        "reports",
+        "environments",
+        "requirements",
+        "cache",
+        "launchers",
+        "limits",
+    }
     if unknown := sorted(set(table) - known):
         raise ProjectError(
             f"[tool.paramatrix] has unknown keys {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"

@@ -59,7 +59,7 @@ class BackendInfo(_Record):
 
     @property
     def device(self) -> str:
-        """ "NVIDIA H100 80GB HBM3" or "CPU (name, 2 cores)"."""
+        """Names of the GPUs, or the CPU and its cores."""
         if self.gpus:
             names = [str(gpu.get("name")) for gpu in self.gpus]
             return ", ".join(f"{names.count(n)} × {n}" if names.count(n) > 1 else n for n in dict.fromkeys(names))

@@ -158,7 +158,7 @@ def measured(results: Results) -> list[Measured]:
 
 
 def _letters(index: int) -> str:
-    """a … z, aa, ab, …"""
+    """Turn 0, 1, … into a, b, …, z, aa, ab, …."""
     before, last = divmod(index, 26)
     return (_letters(before - 1) if before else "") + chr(ord("a") + last)
 
@@ -246,7 +246,7 @@ def fill(templates: Path, page: str, **names: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - Markdown has its own escaping: `text` and `code`
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

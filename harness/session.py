@@ -77,7 +77,7 @@ def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, J
 def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: float) -> CellRecord:
     """A result as the line of the results file."""
     made = [made.attempt for made in result.attempts if made.outcome != REUSED]
-    treated, finding = result.treated, result.finding
+    treated = result.treated
     seen = treated.seen if treated else None
     return CellRecord(
         run=run,
@@ -95,14 +95,8 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
             declared=cell.treated.settings,
             forwarded=[dict(call) for call in treated.calls] if treated and treated.calls else None,
             resolved={**seen.read_back, **seen.observation.get("resolved", {})} if seen else None,
-            observed=_observed(
-                cell.probe.says,
-                finding.treated if finding else None,
-                treated,
-                finding.output if finding else None,
-                finding.forwarded if finding else (),
-            ),
-            control=_observed(None, finding.control if finding else None, result.control, None, contrast=cell.contrast),
+            observed=_observed(cell, result),
+            control=_controlled(cell, result),
         ),
         timing=Timing(
             queue_s=round(queue_s, 4),
@@ -120,28 +114,33 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
     )
 
 
-def _observed(
-    says: str | None,
-    shown: Shown | None,
-    attempt: Attempt | None,
-    output: str | None,
-    forwarded: tuple[str, ...] = (),
-    contrast: str | None = None,
-) -> dict[str, JSON] | None:
-    facts: dict[str, JSON] = {}
-    if contrast is not None:
-        facts["contrast"] = contrast
-    if says is not None:
-        facts["effect"] = says
-    if shown is not None:
-        facts |= {"holds": shown.holds, "saw": shown.saw}
-    if output:
-        facts["output"] = output
-    if forwarded:
-        facts["forwarded"] = list(forwarded)
-    if attempt is not None and attempt.failure is not None:
-        facts["failure"] = _failure(attempt.failure)
-    return facts if attempt is not None else None
+def _observed(cell: Cell, result: Result) -> dict[str, JSON] | None:
+    if result.treated is None:
+        return None
+    facts: dict[str, JSON] = {"effect": cell.probe.says}
+    if finding := result.finding:
+        facts |= _shown(finding.treated)
+        if finding.output:
+            facts["output"] = finding.output
+        facts["forwarded"] = list(finding.forwarded)
+    return facts | _failed(result.treated)
+
+
+def _controlled(cell: Cell, result: Result) -> dict[str, JSON] | None:
+    if result.control is None:
+        return None
+    facts: dict[str, JSON] = {"contrast": cell.contrast}
+    if result.finding:
+        facts |= _shown(result.finding.control)
+    return facts | _failed(result.control)
+
+
+def _shown(shown: Shown | None) -> dict[str, JSON]:
+    return {"holds": shown.holds, "saw": shown.saw} if shown else {}
+
+
+def _failed(attempt: Attempt) -> dict[str, JSON]:
+    return {"failure": _failure(attempt.failure)} if attempt.failure else {}
 
 
 def _failure(failure: Failure) -> dict[str, JSON]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -47,7 +46,7 @@ class Variants:
             try:
                 variant.build(shipped, scratch / "built")
                 try:
-                    os.rename(scratch / "built", final)
+                    (scratch / "built").rename(final)
                 except OSError:
                     if not final.is_dir():
                         raise

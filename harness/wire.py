@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -21,7 +22,7 @@ class WireTimeout(TimeoutError):
     """No whole message came in time."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error of the wire
+class Interrupted(Exception):
     """Something else happened that makes waiting pointless; `ready` holds the descriptors."""
 
     def __init__(self, ready: set[int]) -> None:
@@ -98,7 +99,5 @@ class Wire:
             return
         self._open = False
         for fd in {self.read_fd, self.write_fd}:
-            try:
+            with contextlib.suppress(OSError):
                 os.close(fd)
-            except OSError:
-                pass

@@ -31,7 +31,7 @@ quantization.quantization=False quantization.quantization=True
 streaming=False streaming=True traffic_simulation.enabled=False traffic_simulation.enabled=True
 traffic_simulation.mode=constant traffic_simulation.mode=poisson
 pytorch.torch_compile_backend=cudagraphs pytorch.torch_compile_backend=inductor pytorch.torch_compile_backend=onnxrt
-""".split()
+""".split()  # noqa: SIM905 - a list this long is read better so
 """Shared and PyTorch rows of the sample page; a bare name there is its falsy value here."""
 
 

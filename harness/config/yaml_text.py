@@ -30,7 +30,7 @@ _MOST_NODES = 10_000
 _MOST_DIGITS = 100
 
 
-class NotYaml(ValueError):  # noqa: N818 - named for what it says
+class NotYaml(ValueError):
     """Text that is no acceptable YAML; ``problem`` says where and why."""
 
     def __init__(self, problem: Problem) -> None:
@@ -55,7 +55,7 @@ class Parsed:
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
 class _Dumper(yaml.SafeDumper):

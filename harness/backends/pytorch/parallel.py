@@ -141,7 +141,7 @@ def _serve(job: LoadJob, wanted: Plan, rank: int, pipe: Connection) -> None:
             pipe.send(("done", replica.run(pipe.recv(), Calls())))
     except (EOFError, BrokenPipeError):
         return
-    except BaseException as error:  # noqa: BLE001 - handed to rank 0, which raises it
+    except BaseException as error:
         kind = "upstream" if _from_upstream(error) else "error"
         pipe.send((kind, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
 
