@@ -42,7 +42,7 @@ class EngineProcess:
     wire: Wire
     scratch: Path
     loaded: Message | None = None
-    oom_kills_before: int = field(default_factory=lambda: oom_kills())
+    oom_kills_before: int = field(default_factory=lambda: oom_kills())  # noqa: PLW0108 - defined below
     pidfd: int = field(init=False)
     status: int | None = None
     """How it ended, once it has."""
@@ -163,7 +163,7 @@ def _child(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> NoRe
         code = 0
     except PeerGone:
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may return into the host's code
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -216,7 +216,7 @@ def attempt(phase: str, work: Callable[[], Message], calls: Calls, settings: Dec
     began = time.perf_counter()
     try:
         answer = work()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the library raises is the observation
         answer = failure(
             phase,
             "exception",

@@ -40,7 +40,7 @@ def judge(cell: Cell, treated: Seen, control: Seen) -> Finding:
         shown = cell.probe.effect(treated, control, cell.value)
         null = cell.probe.effect(control, control, cell.value)
         fine, output = _output(cell.output, treated, control)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a probe is user code: what it raises is its own problem
         reason = one_line(f"the probe could not read the observation: {type(error).__name__}: {error}")
         return Finding(Verdict(Cause.PROBE_ERROR, reason), forwarded=forwarded)
     return Finding(_verdict(cell, shown, null, fine, output), shown, null, output, forwarded)

@@ -246,7 +246,7 @@ def fill(templates: Path, page: str, **names: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - Markdown has its own escaping: `text` and `code`
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -90,7 +90,7 @@ class Wire:
         del self._pending[: end + 1]
         message = json.loads(line)
         if not isinstance(message, dict):
-            raise ValueError(f"expected a JSON object, got {line[:80]!r}")
+            raise ValueError(f"expected a JSON object, got {line[:80]!r}")  # noqa: TRY004 - the text is wrong
         return message
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def serve(name: str, keep: int) -> int:
     backend = create(name)
     try:
         backend.preload()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an import can raise anything
         wire.send({"event": "failed", "type": type(error).__name__, "message": str(error)})
         return 3
     host = Host(backend, wire, keep)

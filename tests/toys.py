@@ -201,3 +201,16 @@ def marked(text: str) -> list[int]:
         if folder.name.isdigit() and int(folder.name) != os.getpid() and text.encode() in environ(int(folder.name)):
             found += [int(folder.name)] if alive(int(folder.name)) else []
     return found
+
+
+def descendants(pid: int) -> set[int]:
+    """Running children of a process, and theirs."""
+    found: set[int] = set()
+    for folder in Path("/proc").iterdir():
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        if parent == pid and alive(int(folder.name)):
+            found |= {int(folder.name)} | descendants(int(folder.name))
+    return found

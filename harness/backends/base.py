@@ -71,7 +71,7 @@ class Calls:
             self.seconds += time.perf_counter() - began
 
 
-def describe(value: object, depth: int = 4) -> JSON:
+def describe(value: object, depth: int = 4) -> JSON:  # noqa: PLR0911 - one kind of value a line
     """A JSON picture of any object: plain data as it is, tensors by shape, the rest by class."""
     if value is None or isinstance(value, (bool, int, str)):
         return value

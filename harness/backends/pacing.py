@@ -28,7 +28,7 @@ def schedule(count: int, traffic: Traffic) -> list[float]:
     """Arrival times in seconds of `count` requests, the first at 0."""
     if traffic.mode == "constant":
         return [index / traffic.rate for index in range(count)]
-    draw = random.Random(traffic.seed)
+    draw = random.Random(traffic.seed)  # noqa: S311 - a schedule, not a secret
     times = [0.0]
     while len(times) < count:
         times.append(times[-1] + draw.expovariate(traffic.rate))

@@ -59,10 +59,21 @@ def plan(settings: Declared) -> Plan:
         known = ", ".join([*SIZE_ARGUMENT, "data_parallel"])
         raise ConflictingSettingsError(f"parallelism.strategy={strategy!r}: expected one of {known}")
     if degree is None:
-        raise ConflictingSettingsError(f"parallelism.strategy={strategy!r} needs parallelism.degree")
+        degree = processes if strategy == "data_parallel" and processes is not None else _visible_devices()
     if processes not in (None, degree):
         raise ConflictingSettingsError(f"pytorch.num_processes={processes!r} contradicts parallelism.degree={degree!r}")
     return Plan(str(strategy), int(cast("int", degree)))
+
+
+def _visible_devices() -> int:
+    """What a strategy without a degree is spread over."""
+    import torch
+
+    if count := torch.cuda.device_count():
+        return count
+    raise ConflictingSettingsError(
+        "parallelism.strategy without parallelism.degree means all visible accelerators, and there is none"
+    )
 
 
 def load_group(job: LoadJob, calls: Calls) -> tuple[Replica, Group]:
@@ -141,7 +152,7 @@ def _serve(job: LoadJob, wanted: Plan, rank: int, pipe: Connection) -> None:
             pipe.send(("done", replica.run(pipe.recv(), Calls())))
     except (EOFError, BrokenPipeError):
         return
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - handed to rank 0, which raises it
         kind = "upstream" if _from_upstream(error) else "error"
         pipe.send((kind, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
 

@@ -23,7 +23,7 @@ def timed_streamer(tokenizer: Any, prompt: int, seed: int) -> Any:
             self._text = ""
             self._start = time.perf_counter()
 
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002 - upstream's signature
             self._text += text
 
         def put(self, value: Any) -> None:

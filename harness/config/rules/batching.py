@@ -36,12 +36,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="batching.budget_without_dynamic",
-        severity="warning",
         parameters=(_BUDGET, _STRATEGY),
         violated=lambda values: _BUDGET in values and values.get(_STRATEGY) not in _DYNAMIC,
         combination=f"{_BUDGET} without a dynamic strategy",
         expected=f"{_STRATEGY}=dynamic or sorted_dynamic",
-        reason="Static batches are counted in prompts: the token budget is inert",
+        reason="Static batches are counted in prompts: they have no use for a token budget",
         resolution=f"Set {_STRATEGY}='dynamic', or remove {_BUDGET}",
         witness={_BUDGET: 256},
         neighbour={_BUDGET: 256, _STRATEGY: "dynamic"},

@@ -50,9 +50,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="parallelism.degree_without_strategy",
         parameters=(_DEGREE, _STRATEGY),
-        violated=lambda values: values.get(_DEGREE, 1) > 1 and _STRATEGY not in values,
-        combination=f"{_DEGREE} > 1 without {_STRATEGY}",
-        expected=f"{_STRATEGY} beside a degree above 1",
+        violated=lambda values: _DEGREE in values and _STRATEGY not in values,
+        combination=f"{_DEGREE} without {_STRATEGY}",
+        expected=f"{_STRATEGY} beside the degree",
         reason="The degree does not say what is to be split",
         resolution=f"Set {_STRATEGY}, or remove {_DEGREE}",
         witness={_DEGREE: 2},

@@ -69,10 +69,12 @@ def _needs_4bit(section: str, name: str, value: object) -> Rule:
     )
 
 
-def _flag_off(bits: str) -> Rule:
-    flag, load = "quantization.quantization", f"quantization.load_in_{bits}"
+def _flag_off(section: str, bits: str) -> Rule:
+    flag, load = "quantization.quantization", f"{section}.load_in_{bits}"
+    native = section == _NATIVE
     return Rule(
-        id=f"quantization.off_with_{bits}",
+        id=f"quantization.off_with_{'native_' if native else ''}{bits}",
+        backends=("pytorch",) if native else None,
         parameters=(flag, load),
         violated=lambda values: values.get(flag) is False and values.get(load) is True,
         combination=f"{flag}=False with {load}=True",
@@ -133,6 +135,5 @@ RULES: tuple[Rule, ...] = (
     *(_disagreement(name, *values) for name, values in _BNB_FIELDS.items()),
     *(_needs_4bit(_SHARED, name, values[0]) for name, values in _BNB_FIELDS.items()),
     *(_needs_4bit(_NATIVE, name, values[0]) for name, values in _BNB_FIELDS.items()),
-    _flag_off("4bit"),
-    _flag_off("8bit"),
+    *(_flag_off(section, bits) for section in (_SHARED, _NATIVE) for bits in ("4bit", "8bit")),
 )
