@@ -102,7 +102,7 @@ def parse_backends(text: str) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`cell` is parametrised with every planned cell; the id is the cell's own."""
-    if "cell" in metafunc.fixturenames:
+    if {"cell", "judge_cell"} <= set(metafunc.fixturenames):
         cells = cells_of(metafunc.config)
         metafunc.parametrize("cell", [pytest.param(c, id=c.id, marks=pytest.mark.matrix) for c in cells])
 

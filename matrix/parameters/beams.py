@@ -44,7 +44,14 @@ PARAMETERS = (
         section=DECODER,
         values=(
             Value(False, contrast=True, control=_FOUR),
-            Value(True, contrast=False, companions=_FOUR, control={"decoder.beam_search.num_beams": None}),
+            # upstream has no such switch: what is handed over is the number of beams alone
+            Value(
+                True,
+                contrast=False,
+                companions=_FOUR,
+                control={"decoder.beam_search.num_beams": None},
+                by_harness=True,
+            ),
         ),
         columns={
             "pytorch": Column(

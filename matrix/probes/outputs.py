@@ -17,10 +17,11 @@ def _varies(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _fixed(run: Seen, control: Seen, value: JSON) -> Shown:
-    """A seed of the experiment's own: the job's seeds no longer matter."""
-    del control, value
-    varying, prompts = _varying(run)
-    return Shown(varying == 0, f"{varying} of {prompts} prompts vary with the job's seed")
+    """Whatever the job's seed, each output is the one that the control gave under this very seed."""
+    own = {o["prompt"]: o["token_ids"] for o in control.observation["outputs"] if o["seed"] == value}
+    outputs = run.observation["outputs"]
+    same = sum(output["token_ids"] == own.get(output["prompt"]) for output in outputs)
+    return Shown(same == len(outputs), f"{same} of {len(outputs)} outputs are the control's under seed {value}")
 
 
 def _varying(run: Seen) -> tuple[int, int]:
@@ -42,10 +43,10 @@ def _no_repeats(run: Seen, control: Seen, value: JSON) -> Shown:
     del control
     size = int(number(value))
     outputs = [output["token_ids"] for output in run.observation["outputs"]]
-    worst = max(_multiplicity(ids, size or 2) for ids in outputs)
+    worst = max(_multiplicity(ids, size or 4) for ids in outputs)
     shorter = max(_multiplicity(ids, size - 1) for ids in outputs) if size else 0
     fine = worst == 1 and shorter > 1 if size else worst > 1
-    text = f"the most frequent {size or 2}-gram of an output comes {worst} times"
+    text = f"the most frequent {size or 4}-gram of an output comes {worst} times"
     return Shown(fine, text + (f", the most frequent {size - 1}-gram {shorter} times" if size else ""))
 
 
@@ -55,7 +56,7 @@ def _multiplicity(ids: list[int], size: int) -> int:
 
 
 varies_with_seed = Probe(says="outputs vary with the seed when sampling, and never when not", effect=_varies)
-fixed_by_seed = Probe(says="sampling no longer depends on the job's own seeds", effect=_fixed)
+fixed_by_seed = Probe(says="whatever the job's own seed, outputs are those of this seed", effect=_fixed)
 longest = Probe(says="outputs are cut at this many tokens", effect=_longest)
 no_repeats = Probe(
     says="no n-gram of that size comes twice in an output, shorter ones do (0: they do)", effect=_no_repeats
