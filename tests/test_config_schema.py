@@ -144,6 +144,7 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "quantization.quantization": {"quantization.load_in_4bit": True},
     "beam_search.enabled": {"decoder.beam_search.num_beams": 2},
     "parallelism.degree": {"parallelism.strategy": "tensor_parallel"},
+    "max_tokens_per_batch": {"batching.strategy": "dynamic"},
     "traffic_simulation.": {"traffic_simulation.target_qps": 1.0},
     "num_speculative_tokens": {"vllm.speculative.method": "suffix"},
 }

@@ -16,6 +16,7 @@ from harness.host import Attempt, BackendHost, HostUnavailable, Launcher, Limits
 from harness.jsontypes import JSON
 from harness.verdict import Cause
 from tests.test_processes import until_gone
+from tests.toy_backend import UNREAD
 from tests.toys import TOY_HOST, alive, marked, run, toy_host
 
 PHASES = ("load", "generate")
@@ -124,11 +125,11 @@ def test_a_big_observation_arrives(host: BackendHost) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_setting_that_the_adapter_never_reads_is_the_harness_s_fault(host: BackendHost, phase: str) -> None:
-    unread: dict[str, JSON] = {"nobody.reads": 1}
+    unread: dict[str, JSON] = {UNREAD: 1}
     wanted = run(unread, {}) if phase == "load" else run({}, unread)
     told = failure(host.observe(wanted, model="toy", cache_dir=None, fresh=False))
     assert (told.phase, told.kind) == (phase, "not_forwarded")
-    assert "nobody.reads" in told.message
+    assert UNREAD in told.message
     assert outside_cause(told) is Cause.HARNESS_ERROR
 
 

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from harness.backends.base import Calls, GenerateJob, LoadJob, Observation
+from harness.backends.base import Calls, Declared, GenerateJob, LoadJob, Observation
 from harness.jsontypes import JSON
 
 
@@ -64,6 +65,11 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
                 time.sleep(0.1)
                 os.kill(os.getppid(), signal.SIGKILL)
                 os._exit(0)
+        case "hang-once":
+            flag = Path(os.environ["TOY_FOLDER"], "hanging")
+            if not flag.exists():
+                flag.write_text(str(os.getpid()), encoding="ascii")
+                time.sleep(600)
         case "kill-host":
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(600)
@@ -77,22 +83,40 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
             raise AssertionError(what)
 
 
+UNREAD = "decoder.min_p"
+"""The one setting that this adapter accepts and forgets."""
+
+
+def _read(settings: Declared, verb: str) -> dict[str, JSON]:
+    """Every setting but one; what `verb` says is done."""
+    found = {key: settings[key] for key in settings if key != UNREAD}
+    extra = found.get("passthrough_kwargs")
+    told = extra.get("toy") if isinstance(extra, Mapping) else found.get(verb)
+    if told is not None:
+        behave(str(told))
+    return found
+
+
 class ToyEngine:
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, settings: dict[str, JSON]) -> None:
         self.model = model
+        self.settings = settings
 
     def read_back(self) -> dict[str, JSON]:
-        return {"applied": True, "model": self.model, "pid": os.getpid()}
+        return {"applied": True, "model": self.model, "pid": os.getpid(), **self.settings}
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
-        calls("toy.generate", str, "x")
-        for key in ("generate", "echo"):
-            if key in job.settings:
-                value = job.settings[key]
-                if key == "generate":
-                    behave(str(value))
-        observation: Observation = {"outputs": [], "resolved": {"prompts": list(job.prompts)}}
-        match job.settings.get("observe"):
+        settings = _read(job.settings, "generate")
+        calls("toy.generate", dict, **settings)
+        observation: Observation = {
+            "outputs": [
+                {"prompt": prompt, "seed": seed, "token_ids": [1, 2], "text": "", "ended": True}
+                for prompt in range(len(job.prompts))
+                for seed in job.seeds
+            ],
+            "resolved": {"settings": settings},
+        }
+        match settings.get("observe"):
             case "nan":
                 observation["logits"] = [[float("nan")]]
             case "object":
@@ -118,13 +142,9 @@ class ToyBackend:
             behave(os.environ["TOY_IMPORT"])
 
     def load(self, job: LoadJob, calls: Calls) -> ToyEngine:
-        calls("toy.load", str, job.model)
-        for key in ("load", "which"):
-            if key in job.settings:
-                value = str(job.settings[key])
-                if key == "load":
-                    behave(value)
-        return ToyEngine(job.model)
+        settings = _read(job.settings, "load")
+        calls("toy.load", dict, model=job.model, **settings)
+        return ToyEngine(job.model, settings)
 
 
 def create() -> ToyBackend:

@@ -23,7 +23,7 @@ class BatchingConfig(Section):
     path_prefix: ClassVar[str] = "batching."
 
     batch_size: int | None = opt(
-        "Prompts per batch. Omitted: all prompts of the experiment in one batch.",
+        "Prompts per batch. Omitted: one.",
         ge=1,
         le=INT32_MAX,
     )

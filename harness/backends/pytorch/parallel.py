@@ -69,7 +69,7 @@ def _visible_devices() -> int:
     """What a strategy without a degree is spread over."""
     import torch
 
-    if count := torch.cuda.device_count():
+    if count := int(torch.cuda.device_count()):
         return count
     raise ConflictingSettingsError(
         "parallelism.strategy without parallelism.degree means all visible accelerators, and there is none"
