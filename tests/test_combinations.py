@@ -1,0 +1,271 @@
+"""The page of invalid combinations: what was measured, what is declared, and nothing mixed up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import claims as records
+from harness import combinations
+from harness.claims import BackendClaims, Claim, Claims, Recommended, Trial
+from harness.config.files import validate_text
+from harness.config.rules import REGISTRY, Rule
+from harness.declare import Matrix
+from harness.declare_limits import Capability, Limitation, Stated
+from harness.records import BackendInfo, CellRecord, HarnessInfo
+from harness.store import Results
+from harness.verdict import Cause
+from matrix import MATRIX
+from tests.test_report import Page
+from tests.toys import cell_record, planned, run_record
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = ROOT / "templates"
+VERSIONS: dict[str, str | None] = {"torch": "2.13.0", "transformers": "5.23.0"}
+INFO = BackendInfo(model="models/tiny", model_hash=None, packages=VERSIONS, cpu="toy", cpus=2)
+LIMIT = Limitation("pytorch", ("a.b=1", "a.b=2"), "wants a moon", "Bring one")
+FEATURE = Capability("Flying", ("fly=high", "fly=low"), {"pytorch": Stated(able=True, note="said Bob")})
+
+
+def measured(*cells: CellRecord) -> Results:
+    results = Results()
+    rows = [planned(cell.row, cell.backend) for cell in cells]
+    results.add(run_record("r", *rows, backends={"pytorch": INFO, "vllm": INFO}))
+    for cell in cells:
+        results.add(cell)
+    return results
+
+
+def matrix(**changes: Any) -> Matrix:
+    return dataclasses.replace(MATRIX, **changes)
+
+
+def claimed(*claims: Claim, recommended: tuple[Recommended, ...] = ()) -> Claims:
+    harness = HarnessInfo(version="0.1.0", commit=None, python="3.11.9")
+    found = BackendClaims(
+        started="2026-02-01T00:00:00Z",
+        harness=harness,
+        backend=INFO,
+        claims=list(claims),
+        recommended=list(recommended),
+    )
+    return Claims(backends={"pytorch": found})
+
+
+def claim(rule: Rule, witness: records.Outcome, neighbour: records.Outcome = records.Outcome.WORKS) -> Claim:
+    def trial(settings: Mapping[str, Any], outcome: records.Outcome) -> Trial:
+        return Trial(settings=dict(settings), outcome=outcome, says="as seen")
+
+    return Claim(
+        rule=rule.id,
+        severity=rule.severity,
+        witness=trial(rule.witness, witness),
+        neighbour=trial(rule.neighbour, neighbour),
+    )
+
+
+def text(results: Results | None = None, claims: Claims | None = None, declared: Matrix = MATRIX) -> str:
+    return combinations.render(declared, results or Results(), claims or Claims(), TEMPLATES)
+
+
+def test_the_sections_are_those_of_the_sample_in_its_order() -> None:
+    sections = [line.removeprefix("## ") for line in text().splitlines() if line.startswith("## ")]
+    assert sections == [
+        "Config Validation Errors",
+        "Runtime Limitations",
+        "Backend Capability Matrix",
+        "Recommended Configurations by Use Case",
+    ]
+
+
+def test_every_rule_has_one_row_errors_and_warnings_apart() -> None:
+    tables = Page(text()).tables
+    for heading, severity in (("Config Validation Errors", "error"), ("Warnings", "warning")):
+        head, *rows = tables[heading]
+        assert head == ["Backend", "Invalid Combination", "Reason", "Resolution"]
+        rules = [rule for rule in REGISTRY if rule.severity == severity]
+        assert [(row[1], row[3]) for row in rows] == [(rule.combination, rule.resolution) for rule in rules]
+        assert [row[0] for row in rows] == [", ".join(rule.backends or ("all",)) for rule in rules]
+        assert all(rule.reason in row[2] for rule, row in zip(rules, rows, strict=True))
+
+
+def test_a_cell_that_failed_is_a_limitation_with_its_cause_versions_and_device() -> None:
+    results = measured(cell_record("r", "decoder.top_k=1", Cause.IGNORED, reason="top_k was dropped"))
+    row = Page(text(results)).tables["Runtime Limitations"][1]
+    assert row[:3] == ["pytorch", "decoder.top_k=1", "ignored: top_k was dropped"]
+    assert row[4] == "❌ pytorch-decoder.top_k=1: ignored (torch 2.13.0, transformers 5.23.0, CPU (toy, 2 cores))"
+
+
+@pytest.mark.parametrize("cause", [Cause.CONFIRMED, Cause.FLAKY, Cause.ENVIRONMENT, Cause.HARNESS_ERROR])
+def test_a_cell_that_worked_or_taught_nothing_is_no_limitation(cause: Cause) -> None:
+    results = measured(cell_record("r", "decoder.top_k=1", cause))
+    assert combinations.limitations(matrix(limitations=()), results) == []
+
+
+def test_a_cell_that_validation_rejects_is_a_config_error_and_no_runtime_limitation() -> None:
+    results = measured(cell_record("r", "decoder.top_k=1", Cause.REJECTED, rejected_by_validation="no"))
+    assert combinations.limitations(matrix(limitations=()), results) == []
+    assert combinations.unforeseen(results) == []
+
+
+def test_a_declared_limitation_is_marked_as_such_until_its_cells_are_measured() -> None:
+    (row,) = combinations.limitations(matrix(limitations=(LIMIT,)), Results())
+    assert (row.parameter, row.limitation, row.source) == ("a.b=1/2", "wants a moon", "declared, not measured here")
+    cells = [cell_record("r", f"a.b={value}", Cause.MISSING_HARDWARE, reason="no moon") for value in (1, 2)]
+    rows = combinations.limitations(matrix(limitations=(LIMIT,)), measured(*cells))
+    assert [(row.parameter, row.limitation, row.resolution) for row in rows] == [
+        ("a.b=1", "missing_hardware: no moon", "Bring one"),
+        ("a.b=2", "missing_hardware: no moon", "Bring one"),
+    ]
+
+
+def test_a_declared_limitation_that_a_cell_contradicts_says_so() -> None:
+    results = measured(cell_record("r", "a.b=1", Cause.CONFIRMED))
+    (row,) = combinations.limitations(matrix(limitations=(LIMIT,)), results)
+    assert row.limitation == "wants a moon; it did not show where measured"
+    assert row.source.startswith("✅ pytorch-a.b=1: confirmed")
+
+
+def test_the_features_are_the_eleven_of_the_sample() -> None:
+    head, *rows = Page(text()).tables["Backend Capability Matrix"]
+    assert head == ["Feature", "PyTorch", "vLLM", "TensorRT"]
+    assert [row[0] for row in rows] == [
+        "Tensor Parallel",
+        "Pipeline Parallel",
+        "Data Parallel",
+        "BitsAndBytes (4/8-bit)",
+        "Native Quantization",
+        "float32 precision",
+        "float16 precision",
+        "bfloat16 precision",
+        "Streaming (TTFT/ITL)",
+        "LoRA Adapters",
+        "Speculative Decoding",
+    ]
+
+
+def test_without_results_no_feature_wears_a_symbol() -> None:
+    for row in Page(text()).tables["Backend Capability Matrix"][1:]:
+        for shown in row[1:]:
+            assert shown.endswith("declared, not measured here")
+            assert not set("✅❌⚠") & set(shown)
+
+
+@pytest.mark.parametrize(
+    ("causes", "shown"),
+    [
+        ([Cause.CONFIRMED, Cause.CONFIRMED], "✅"),
+        ([Cause.IGNORED, Cause.REJECTED], "❌"),
+        ([Cause.CONFIRMED, Cause.REJECTED], "⚠️"),
+        ([Cause.CONFIRMED, Cause.FLAKY], "⚠️"),
+        ([Cause.CONFIRMED, Cause.MISSING_HARDWARE], "✅ (1 of 2 measured)"),
+        ([Cause.CONFIRMED], "✅ (1 of 2 measured)"),
+        ([Cause.MISSING_PACKAGE, Cause.ENVIRONMENT], "yes (said Bob); declared, not measured here"),
+        ([], "yes (said Bob); declared, not measured here"),
+    ],
+)
+def test_a_feature_shows_what_its_cells_showed(causes: list[Cause], shown: str) -> None:
+    cells = [cell_record("r", row, cause) for row, cause in zip(FEATURE.rows, causes, strict=False)]
+    ability = combinations.ability(FEATURE, "pytorch", measured(*cells))
+    assert ability.text == shown
+    assert [item.cell for item in ability.measured] == [cell.cell for cell in cells]
+
+
+def test_cells_of_one_backend_say_nothing_about_another() -> None:
+    results = measured(cell_record("r", "fly=high"), cell_record("r", "fly=low"))
+    assert combinations.ability(FEATURE, "vllm", results).text == "unknown; declared, not measured here"
+
+
+def test_the_capability_matrix_of_pytorch_rests_on_planned_cells() -> None:
+    from harness.plan import build
+
+    planned_cells = {cell.id for cell in build(MATRIX, models={"pytorch": "m"}, backends=["pytorch"])}
+    for capability in MATRIX.capabilities:
+        assert set(capability.cells("pytorch")) <= planned_cells, capability.name
+    for limit in MATRIX.limitations:
+        if limit.backend == "pytorch":
+            assert set(limit.cells) <= planned_cells, limit.parameter
+
+
+def test_what_validation_accepts_and_upstream_refuses_is_listed_with_its_phase() -> None:
+    cell = cell_record("r", "decoder.top_k=1", Cause.REJECTED, reason="ValueError: no")
+    failed = cell.evidence.model_copy(update={"observed": {"failure": {"phase": "load", "kind": "exception"}}})
+    results = measured(cell.model_copy(update={"evidence": failed}), cell_record("r", "streaming=True", Cause.IGNORED))
+    _, *rows = Page(text(results)).tables["Accepted by validation, fails at runtime"]
+    assert rows == [["pytorch", "decoder.top_k=1", "load", "rejected_by_backend: ValueError: no"]]
+
+
+def test_equal_results_give_equal_bytes_in_whatever_order_they_were_measured() -> None:
+    cells = [cell_record("r", f"decoder.top_k={value}", Cause.IGNORED) for value in (10, 9, 1)]
+    cells += [cell_record("r", "streaming=True", Cause.REJECTED)]
+    assert text(measured(*cells)) == text(measured(*reversed(cells)))
+
+
+def test_text_from_anywhere_cannot_break_the_tables() -> None:
+    evil = "a | b\n\n# heading `code` <b>html</b> [x](y)"
+    results = measured(cell_record("r", "decoder.top_k=1", Cause.REJECTED, reason=" ".join(evil.split())))
+    rule = next(rule for rule in REGISTRY if rule.holds_for("pytorch") and rule.severity == "error")
+    said = claim(rule, records.Outcome.WORKS)
+    said = said.model_copy(update={"witness": said.witness.model_copy(update={"says": evil})})
+    page = Page(text(results, claimed(said)))
+    assert page.html == []
+    assert "heading" not in " ".join(page.headings)
+    for rows in page.tables.values():
+        assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_disagreements_are_listed_with_versions_and_reason_and_agreements_are_not() -> None:
+    errors = [rule for rule in REGISTRY if rule.severity == "error" and rule.holds_for("pytorch")]
+    warned = next(rule for rule in REGISTRY if rule.severity == "warning" and rule.holds_for("pytorch"))
+    works, fails = records.Outcome.WORKS, records.Outcome.FAILS
+    claims = claimed(
+        claim(errors[0], works),
+        claim(errors[1], fails),
+        claim(errors[2], fails, neighbour=fails),
+        claim(errors[3], records.Outcome.REFUSED),
+        claim(warned, fails),
+    )
+    _, *rows = Page(text(claims=claims)).tables["Are the rules right?"]
+    assert [row[1] for row in rows] == ["over-strict", "missing rule", "too lenient"]
+    assert rows[0][4] == " ".join(errors[0].reason.split())
+    assert rows[0][5] == "torch 2.13.0, transformers 5.23.0"
+
+
+def test_recommended_configs_are_valid_without_a_warning_and_stand_on_the_page_word_for_word() -> None:
+    page = text()
+    files = sorted((ROOT / "matrix/recommended").glob("*.yaml"))
+    assert [path.read_text().splitlines()[0] for path in files] == [
+        "# Memory-Constrained (Consumer GPU)",
+        "# High Throughput (Production)",
+        "# Maximum Performance (Ampere+)",
+    ]
+    for path in files:
+        content = path.read_text()
+        assert validate_text(content, path.name, strict=True).status == "valid"
+        title, _, yaml = content.partition("\n")
+        assert f"##{title}\n```yaml\n{yaml}```\n" in page
+
+
+def test_a_recommended_config_says_whether_it_was_run() -> None:
+    trial = Trial(settings={}, outcome=records.Outcome.WORKS)
+    tried = claimed(recommended=(Recommended(file="1-memory-constrained.yaml", trial=trial),))
+    first, second, third = combinations.recommendations(MATRIX.recommended, tried)
+    assert first.status == (
+        "Run as it is, with the model models/tiny: works (torch 2.13.0, transformers 5.23.0, CPU (toy, 2 cores))"
+    )
+    assert {second.status, third.status} == {"Declared, not measured here"}
+
+
+def test_the_committed_claims_are_about_the_present_rules() -> None:
+    known = records.read(ROOT / "reports" / records.FILE)
+    checked = {claim.rule: claim for claim in known.backends["pytorch"].claims}
+    present = {rule.id: rule for rule in REGISTRY if rule.holds_for("pytorch")}
+    assert checked.keys() == present.keys(), "run `paramatrix claims` again"
+    for rule_id, rule in present.items():
+        witness = {path: value for path, value in rule.witness.items() if path != "backend"}
+        assert checked[rule_id].severity == rule.severity, rule_id
+        assert checked[rule_id].witness.settings.items() >= witness.items(), rule_id
