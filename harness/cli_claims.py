@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from harness import claims as records
+from harness import combinations, store
 from harness.claimcheck import Checker
 from harness.claims import BackendClaims, Claim, Claims, Recommended
 from harness.config import settings
@@ -29,7 +30,7 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="The claims as JSON.")] = False,
     stored: Annotated[bool, typer.Option(help="Run nothing: show what the last check found.")] = False,
 ) -> None:
-    """Run every rule's witness and neighbour, and print how often the rules are right."""
+    """Run every rule's witness and neighbour, print how often the rules are right, and render their page again."""
     project = find()
     file = project.reports / records.FILE
     known = records.read(file)
@@ -38,6 +39,8 @@ def claims(
         for name in names:
             known = Claims(backends={**known.backends, name: check(project, name)})
         records.write(known, file)
+        results = store.read(project.results) if project.results.exists() else store.Results()
+        combinations.write(project.matrix(), results, known, project.templates, project.reports)
     shown = {name: known.backends[name] for name in names if name in known.backends}
     if as_json:
         typer.echo(json.dumps({name: found.model_dump(mode="json") for name, found in shown.items()}, indent=1))

@@ -28,7 +28,7 @@ def model_facts(model: str) -> dict[str, JSON] | None:
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     try:
         tensors = [tensor for file in files for tensor in _tensors(file)]
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return None
     if not tensors:
         return None
