@@ -180,9 +180,11 @@ class Recorder:
         self.findings = 0
         self.failures = 0
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Without xdist the items are here."""
-        self._begin([cell.id for item in session.items if (cell := cell_of(item))])
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Without xdist the items are here. Not earlier: a bad -k, or a test file that fails to load, runs nothing."""
+        if not session.testsfailed or self.config.getoption("continue_on_collection_errors"):
+            self._begin([cell.id for item in session.items if (cell := cell_of(item))])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

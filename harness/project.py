@@ -75,7 +75,10 @@ def find(start: Path | None = None) -> Project:
         file = folder / "pyproject.toml"
         if not file.is_file():
             continue
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("paramatrix")
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("paramatrix")
+        except ValueError as error:
+            raise ProjectError(f"{file} cannot be read: {error}") from error
         if table is not None:
             return _project(folder, table)
     raise ProjectError(
@@ -116,10 +119,20 @@ def _project(root: Path, table: dict[str, object]) -> Project:
         environments=folder("environments", ".venvs"),
         requirements=folder("requirements", "requirements"),
         cache=folder("cache", ".cache"),
-        launchers={name: tuple(str(part) for part in command) for name, command in launchers.items()},
+        launchers=_launchers(launchers),
         limits=_limits(limits),
         cases=str(table.get("cases", f"{declarations.replace('.', '/')}/test_matrix.py")),
     )
+
+
+def _launchers(table: dict[str, object]) -> dict[str, tuple[str, ...]]:
+    for name, command in table.items():
+        if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
+            raise ProjectError(
+                f"[tool.paramatrix.launchers] {name} = {command!r}: "
+                'expected a list of words, like ["docker", "run", "-i", "image", "python"]'
+            )
+    return {name: tuple(command) for name, command in table.items() if isinstance(command, list)}
 
 
 def _limits(table: dict[str, object]) -> Limits:

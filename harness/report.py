@@ -189,7 +189,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= _NOTE_LIMIT else text[: _NOTE_LIMIT - 1] + "…"
 
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>|~$&#!])")
+_MARKUP = re.compile(r"([\\`*{}\[\]<>|~$&#!]|(?<![^\W_])_|_(?![^\W_]))")
+"""What Markdown might read as more than text. An underscore inside a word is always plain."""
 _PLAIN_CODE = re.compile(r"[\w .,:;=+*/@^()\[\]{}\"'<>~!?%&#$-]*")
 
 

@@ -223,10 +223,10 @@ Written by `scripts/train_model.py` (seed {seed}, {steps} steps, {seconds:.0f} s
 
 Entropies are in nats, of the next token along the greedy continuation.
 
-## Licence
+## Origin
 
-Weights, tokenizer and training text were made for this repository and are under
-whatever licence it is. No outside data, no outside weights.
+Weights, tokenizer and training text were made for this repository and come with
+it, on its terms. No outside data, no outside weights.
 """
 
 
