@@ -77,7 +77,7 @@ def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
         records = [cells[cell] for cell in limit.cells if cell in cells]
         if len(records) == len(limit.cells) and all(map(_limits, records)):
             continue  # each of its cells has a row of its own
-        fine = tuple(Measured.of(record, results) for record in records if not _limits(record))
+        fine = tuple(Measured.of(record, results) for record in records if record.verdict is Verdict.PASS)
         says = limit.limitation + ("; it did not show where measured" if fine else "")
         rows.append(LimitRow(limit.backend, limit.parameter, says, limit.resolution, fine))
     order = list(report.COLUMNS)
@@ -85,9 +85,9 @@ def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
 
 
 def _limits(record: CellRecord) -> bool:
-    if record.rejected_by_validation is not None:
-        return False  # it is among the config errors
-    return record.verdict is Verdict.FAIL or record.cause in _LIMITS
+    # what validation rejects is among the config errors
+    fails = record.verdict is Verdict.FAIL and record.rejected_by_validation is None
+    return fails or record.cause in _LIMITS
 
 
 def _limit_row(record: CellRecord, results: Results, known: Limitation | None) -> LimitRow:

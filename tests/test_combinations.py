@@ -130,6 +130,18 @@ def test_a_declared_limitation_that_a_cell_contradicts_says_so() -> None:
     assert row.source.startswith("✅ pytorch-a.b=1: confirmed")
 
 
+@pytest.mark.parametrize("cause", [Cause.ENVIRONMENT, Cause.FLAKY])
+def test_a_cell_that_taught_nothing_leaves_a_declared_limitation_as_it_was(cause: Cause) -> None:
+    (row,) = combinations.limitations(matrix(limitations=(LIMIT,)), measured(cell_record("r", "a.b=1", cause)))
+    assert (row.limitation, row.source) == ("wants a moon", "declared, not measured here")
+
+
+def test_what_a_machine_lacks_is_a_limitation_whatever_validation_says() -> None:
+    cell = cell_record("r", "a.b=1", Cause.MISSING_PACKAGE, rejected_by_validation="no")
+    rows = combinations.limitations(matrix(limitations=()), measured(cell))
+    assert [row.parameter for row in rows] == ["a.b=1"]
+
+
 def test_the_features_are_the_eleven_of_the_sample() -> None:
     head, *rows = Page(text()).tables["Backend Capability Matrix"]
     assert head == ["Feature", "PyTorch", "vLLM", "TensorRT"]
