@@ -47,7 +47,25 @@ def pytest_configure(config: pytest.Config) -> None:
     """Controller and single process write results; xdist workers only send them."""
     config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
     if not hasattr(config, "workerinput"):
+        _check_expressions(config)
         config.pluginmanager.register(Recorder(config), "paramatrix-recorder")
+
+
+def _check_expressions(config: pytest.Config) -> None:
+    """Refuse a bad -k or -m here: in workers it takes xdist down with an internal error, after all was written.
+
+    Raises:
+        pytest.UsageError: as pytest itself would put it.
+    """
+    from _pytest.mark.expression import Expression
+
+    for option, text in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
+        try:
+            Expression.compile(text.lstrip())
+        except SyntaxError as error:
+            raise pytest.UsageError(
+                f"Wrong expression passed to '{option}': {error.text}: at column {error.offset}: {error.msg}"
+            ) from None
 
 
 def project_of(config: pytest.Config) -> Project:
@@ -230,6 +248,10 @@ class Recorder:
             raise pytest.UsageError(str(error)) from None
         if self.config.getoption("--matrix-progress"):
             self.progress = Progress(len(cells))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """With xdist a run goes on after a file that cannot be collected; that must not end green."""
+        self.failures += report.failed
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A cell begins."""

@@ -1,0 +1,70 @@
+"""Declarations of a project whose backend is the toy: every outcome, at no cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from harness.declare import Column, Matrix, OutputRule, Parameter, Probe, Scope, Seen, Shown, Value, Workload
+from harness.jsontypes import JSON
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _seen(run: Seen) -> JSON:
+    return run.observation["resolved"]["settings"]
+
+
+def probe(path: str) -> Probe:
+    """The toy tells what it was given."""
+
+    def effect(run: Seen, control: Seen, value: JSON) -> Shown:
+        del control
+        settings = _seen(run)
+        given = settings.get(path) if isinstance(settings, dict) else None
+        return Shown(given == value, f"given {given!r}")
+
+    return Probe(says="the toy was given the value", effect=effect)
+
+
+def _never(run: Seen, control: Seen, value: JSON) -> Shown:
+    del run, control, value
+    return Shown(holds=False, saw="nothing")
+
+
+NEVER = Probe(says="nothing can show it", effect=_never, decisive=False)
+
+
+def column(path: str) -> Column:
+    return Column(Scope.REQUEST, probe(path), OutputRule.FREE)
+
+
+def parameter(path: str, *values: Value, section: str = "Decoder", on: Column | None = None) -> Parameter:
+    return Parameter(path, section=section, values=values, columns={"pytorch": on or column(path)})
+
+
+PASSES = parameter("decoder.top_k", Value(1), Value(5), Value(50, probe=NEVER))
+FAILS = parameter(
+    "passthrough_kwargs",
+    Value({"toy": "raise:ValueError:no such | thing"}, label="raise"),
+    section="Core",
+)
+LACKS = parameter("decoder.top_p", Value(0.5, needs=("cuda:99",)))
+HANGS = parameter("passthrough_kwargs", Value({"toy": "hang-once"}, label="hang"))
+FORGETS = parameter("decoder.min_p", Value(0.5))
+MISUNDERSTOOD = parameter("decoder.top_p", Value(0.5, needs=("tpu",)))
+
+MATRIX = Matrix(
+    parameters=(FAILS, PASSES, LACKS),
+    excluded=(),
+    sections=("Core", "Decoder"),
+    base={},
+    workload=Workload("one", ("one",)),
+    shipped_model=ROOT / "models" / "tiny",
+    accelerator_model=str(ROOT / "models" / "tiny"),
+)
+"""Three cells that end well (one of them uncertain), one ❌, one that lacks what it needs."""
+
+HANGING = replace(MATRIX, parameters=(PASSES, HANGS))
+FAULTY = replace(MATRIX, parameters=(PASSES, FORGETS))
+UNCLEAR = replace(MATRIX, parameters=(PASSES, MISUNDERSTOOD))

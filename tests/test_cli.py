@@ -1,0 +1,233 @@
+"""The command: what is wrong is said in one line, with the mend, a non-zero exit, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.project import ProjectError, find
+from harness.store import Writer, read
+from tests import projects
+from tests.projects import paramatrix
+
+ROOT = projects.ROOT
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose whole matrix was run once by the command."""
+    folder = projects.make(tmp_path_factory.mktemp("cli") / "project")
+    done = paramatrix(folder, "run")
+    assert done.returncode == 0, done.stderr
+    assert "[5/5]" in done.stdout
+    assert "pytorch: 5 cells: 2 passed, 1 failed, 1 uncertain, 1 not run" in done.stdout
+    assert f"evidence: {folder / 'reports' / 'results.jsonl'}" in done.stdout
+    assert f"page:     {folder / 'reports' / 'parameter-support-matrix.md'}" in done.stdout
+    return folder
+
+
+@pytest.fixture
+def project(measured: Path) -> Iterator[Path]:
+    """The measured project; whatever a test does to its results is undone before the next."""
+    reports = measured / "reports"
+    kept = {path: path.read_bytes() for path in reports.iterdir()}
+    yield measured
+    for path in set(reports.iterdir()) - set(kept):
+        path.unlink()
+    for path, data in kept.items():
+        path.write_bytes(data)
+
+
+def refused(folder: Path, *arguments: str, **more: str) -> str:
+    """The one line that is said."""
+    before = {path: path.read_bytes() for path in (folder / "reports").glob("*") if path.is_file()}
+    done = paramatrix(folder, *arguments, **more)
+    assert done.returncode not in {0, 1}, done.stdout + done.stderr
+    told = done.stderr.strip().splitlines()
+    assert len(told) == 1, done.stderr
+    assert "Traceback" not in done.stdout
+    after = {path: path.read_bytes() for path in (folder / "reports").glob("*") if path.is_file()}
+    assert after == before, "nothing is lost, nothing is changed"
+    return told[0]
+
+
+@pytest.mark.parametrize("command", ["run", "cases", "setup"])
+def test_an_unknown_backend_is_named_with_those_that_exist(project: Path, command: str) -> None:
+    assert refused(project, command, "--backends", "pytorch,gguf") == (
+        "paramatrix: unknown backend gguf: expected some of pytorch"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [("/no/such/model", "no such folder"), (".", "a folder without one"), ("~/none", "no such folder")],
+)
+def test_a_model_that_cannot_be_read_is_named(project: Path, model: str, found: str) -> None:
+    for command in ("run", "cases"):
+        told = refused(project, command, "--model", model)
+        assert "expected a model folder with a config.json or a hub id like org/name" in told
+        assert told.endswith(f"found {found}")
+
+
+def test_a_torn_last_line_is_named_and_repaired(project: Path) -> None:
+    results = project / "reports" / "results.jsonl"
+    whole = results.read_bytes()
+    results.write_bytes(whole + b'{"record":"cell","run"')
+    for command in ("run", "report"):
+        told = refused(project, command)
+        assert f"results.jsonl:{whole.count(bytes([10])) + 1}: the last line is torn" in told
+        assert "`paramatrix repair`" in told
+    done = paramatrix(project, "repair")
+    assert done.returncode == 0
+    assert results.read_bytes() == whole
+    assert (project / "reports" / "results.jsonl.torn").read_bytes() == b'{"record":"cell","run"\n'
+    assert "nothing was torn" in paramatrix(project, "repair").stdout
+    assert paramatrix(project, "report").returncode == 0
+
+
+def test_a_line_that_is_no_record_is_named(project: Path) -> None:
+    results = project / "reports" / "results.jsonl"
+    results.write_bytes(results.read_bytes() + b'{"record":"cell"}\n')
+    assert "results.jsonl:7: not a results line (" in refused(project, "report")
+    assert "results.jsonl:7: not a results line (" in refused(project, "run")
+
+
+def test_reports_that_cannot_be_written_are_named(project: Path) -> None:
+    told = refused(project, "run", "--results", "pyproject.toml/results.jsonl")
+    assert "cannot be" in told
+    assert "results.jsonl" in told
+    told = refused(project, "report", "--out", "pyproject.toml/out")
+    assert "cannot be written" in told
+    assert "--out" in told
+    told = refused(project, "run", "--results", "/proc/results.jsonl")
+    assert "cannot be written: " in told
+
+
+def test_results_that_another_run_is_writing_are_left_to_it(project: Path) -> None:
+    writer = Writer(project / "reports" / "results.jsonl")
+    try:
+        assert "another run is writing it" in refused(project, "run")
+    finally:
+        writer.close()
+
+
+def test_a_k_that_matches_nothing_is_told_with_the_number_of_cells(project: Path) -> None:
+    told = refused(project, "run", "-k", "top_q")
+    assert told == "paramatrix: K='top_q' matches none of the 5 planned cells. `paramatrix cases` lists them."
+    assert "matches none" in refused(project, "run", "-k", "top_q", "--workers", "2")
+
+
+def test_a_k_that_is_no_expression_is_told_so(project: Path) -> None:
+    assert "Wrong expression passed to '-k': top_k and: at column 10" in refused(project, "run", "-k", "top_k and")
+    assert "Wrong expression passed" in refused(project, "run", "-k", "top_k and", "--workers", "2")
+
+
+def test_a_cell_that_does_not_exist_is_named(project: Path) -> None:
+    told = refused(project, "run", "--cell", "pytorch-decoder.top_k=7")
+    assert (
+        told == "paramatrix: no cell is called pytorch-decoder.top_k=7. `paramatrix cases` lists the 5 planned cells."
+    )
+
+
+def test_a_missing_environment_says_how_to_make_it(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project", launcher=("no/such/python",))
+    told = refused(folder, "run", "--backends", "pytorch")
+    assert told == (
+        "paramatrix: no pytorch environment (no/such/python does not exist). `make setup BACKENDS=pytorch` installs it."
+    )
+    assert "no backend is installed. `make setup`" in refused(folder, "run")
+
+
+def test_no_project_says_where_one_was_looked_for(tmp_path: Path) -> None:
+    assert f"no pyproject.toml with a [tool.paramatrix] table in {tmp_path} or above it" in refused(tmp_path, "cases")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("declarations = 'nobody'", "cannot import the declarations 'nobody'"),
+        ("declarations = 'json'", "json.MATRIX should be a harness.declare.Matrix, got None"),
+        ("colour = 'red'", "unknown keys colour: expected some of"),
+        ("limits = { load_s = 0 }", "load_s = 0: expected seconds above 0 for one of generate_s, load_s, start_s"),
+        ("limits = { wait_s = 1 }", "wait_s = 1: expected seconds above 0"),
+        ("limits = { load_s = 'long' }", "load_s = 'long': expected seconds above 0"),
+        ("launchers = 'python'", "launchers and limits should be tables"),
+        ("launchers = { pytorch = 'python3' }", "launchers] pytorch = 'python3': expected a list of words"),
+        ("declarations = ", "pyproject.toml cannot be read: Invalid value (at line 2, column 16)"),
+    ],
+)
+def test_a_project_file_that_is_wrong_is_told_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "pyproject.toml").write_text(f"[tool.paramatrix]\n{line}\n")
+    with pytest.raises(ProjectError, match=re.escape(words)):
+        find(tmp_path).matrix()
+
+
+def test_a_project_file_that_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.paramatrix]\ncolour = 'red'\n")
+    assert "unknown keys colour" in refused(tmp_path, "cases")
+
+
+def test_missing_results_say_how_to_make_them(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project")
+    assert "results.jsonl: no such results file. Run `make matrix` first" in refused(folder, "report")
+    assert "no such results file" in refused(folder, "repair")
+
+
+def test_cases_are_listed_one_json_object_a_line(project: Path) -> None:
+    done = paramatrix(project, "cases", "--json")
+    listed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [case["cell"] for case in listed] == paramatrix(project, "cases").stdout.splitlines()
+    assert set(read(project / "reports" / "results.jsonl").planned) == {case["cell"] for case in listed}
+    for case in listed:
+        assert set(case) >= {"cell", "backend", "parameter", "value", "section", "scope", "settings", "control"}
+
+
+def test_the_shipped_cases_are_listed() -> None:
+    done = paramatrix(ROOT, "cases", "--json")
+    listed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert len([case for case in listed if case["backend"] == "pytorch"]) >= 90
+    assert len({case["cell"] for case in listed}) == len(listed)
+
+
+def test_reporting_twice_gives_equal_bytes(project: Path, tmp_path: Path) -> None:
+    for out in ("one", "two"):
+        assert paramatrix(project, "report", "--out", str(tmp_path / out)).returncode == 0
+    pages = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert pages == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    page = pages["parameter-support-matrix.md"]
+    assert page == (project / "reports" / "parameter-support-matrix.md").read_bytes(), "and those of the run itself"
+
+
+def test_paths_are_meant_from_where_the_user_stands(project: Path) -> None:
+    below = project / "below"
+    below.mkdir(exist_ok=True)
+    done = paramatrix(below, "run", "-k", "top_k", "--results", "own.jsonl", "--out", "pages")
+    assert done.returncode == 0, done.stderr
+    assert len(read(below / "own.jsonl").cells) == 3
+    assert (below / "pages" / "parameter-support-matrix.md").exists()
+    assert not (project / "own.jsonl").exists()
+
+
+def test_a_narrowed_run_leaves_the_rest_of_the_page_alone(project: Path) -> None:
+    before = read(project / "reports" / "results.jsonl")
+    done = paramatrix(project, "run", "--cell", "pytorch-decoder.top_k=1", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    after = read(project / "reports" / "results.jsonl")
+    assert "pytorch: 5 cells: 2 passed, 1 failed, 1 uncertain, 1 not run" in done.stdout
+    assert {name for name, cell in after.cells.items() if cell != before.cells[name]} == {"pytorch-decoder.top_k=1"}
+
+
+def test_the_backend_s_library_is_never_imported_here() -> None:
+    code = "import harness.cli, matrix, sys; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
