@@ -17,17 +17,28 @@ _SHORTEST = 8
 """Shorter values are not treated as secrets: they would match ordinary text."""
 
 
+_EVERYBODYS = {"/", "/usr", "/usr/local"}
+"""Folders that tell nothing about a machine."""
+
+
+def _whole(folder: str) -> re.Pattern[str]:
+    """A folder as a path of its own, not as a part of another: /root is not in /rooted nor in /x/root."""
+    end = "" if folder.endswith(os.sep) else r"(?![\w-]|\.\w)"
+    return re.compile(rf"(?<![\w.~-]){re.escape(folder)}{end}")
+
+
 class Redactor:
     """Makes records fit to publish: the project's folder becomes relative, secrets vanish."""
 
     def __init__(self, root: Path) -> None:
-        self._folders = [
+        folders = [
             (f"{root}{os.sep}", ""),
             (str(root), "."),
             (sys.base_prefix, "<python>"),
             (tempfile.gettempdir(), "<tmp>"),
             (str(Path.home()), "~"),
         ]
+        self._folders = [(_whole(folder), name) for folder, name in folders if folder not in _EVERYBODYS]
         self._secrets = [
             value for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= _SHORTEST
         ]
@@ -38,8 +49,7 @@ class Redactor:
             text = text.replace(secret, "<secret>")
         text = _TOKEN.sub("<secret>", text)
         for folder, name in self._folders:
-            if len(folder) > 1:
-                text = text.replace(folder, name)
+            text = folder.sub(name, text)
         return text
 
     def value(self, value: JSON) -> JSON:

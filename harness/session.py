@@ -18,6 +18,9 @@ from harness.redact import Redactor
 from harness.variants import Variants
 from harness.verdict import Cause, Outcome, Verdict
 
+_IDENTITY = {"run", "cell", "backend", "parameter", "value", "section"}
+"""What ties a record to its plan: declared by the project, so not to be made over."""
+
 
 class Session:
     """Judges cells one after the other, keeping one backend host a backend."""
@@ -42,7 +45,9 @@ class Session:
             result = experiment.run(cell)
             queue_s = host.start_s if host.start_s != before else 0.0
         made = record(cell, result, run=run, queue_s=queue_s, wall_s=time.perf_counter() - began)
-        return CellRecord.model_validate(self.redactor.value(made.model_dump(mode="json")))
+        facts = made.model_dump(mode="json")
+        redacted = {key: item if key in _IDENTITY else self.redactor.value(item) for key, item in facts.items()}
+        return CellRecord.model_validate(redacted)
 
     def _experiment(self, backend: str) -> Experiment | str:
         if backend not in self._experiments:
