@@ -18,7 +18,7 @@ PARAMETERS = (
             Value("bfloat16", contrast="float32"),
             Value("float16", contrast="float32"),
         ),
-        columns={"pytorch": Column(Scope.ENGINE, state.parameter_dtype, Bound(0.05))},
+        columns={"pytorch": Column(Scope.ENGINE, state.parameter_dtype, Bound(0.25))},
     ),
     Parameter(
         "max_output_tokens",

@@ -8,10 +8,10 @@ from matrix.probes import state
 from matrix.sections import PYTORCH, QUANTIZATION
 
 FOUR_BITS = Bound(0.8)
-"""Relative logit error of 4-bit weights on the shipped model, which is far smaller than what 4 bits are for."""
-EIGHT_BITS = Bound(0.1)
-SAME_BITS = Bound(0.1)
-"""Relative logit error between two ways of computing with the same weights."""
+EIGHT_BITS = Bound(0.25)
+SAME_BITS = Bound(0.25)
+"""Relative logit errors. Unrelated logits are about 1.4 apart; on the shipped model 4 bits cost 0.3 to
+0.4, 8 bits 0.02, and another way of computing with the same bits 0.01. Larger models round more often."""
 
 
 def _parameter(prefix: str, section: str, name: str, probe: Probe, output: Bound, *values: Value) -> Parameter:

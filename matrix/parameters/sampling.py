@@ -8,9 +8,15 @@ from matrix import workloads
 from matrix.probes import outputs, scores
 from matrix.sections import DECODER
 
-SAMPLING: dict[str, JSON] = {"decoder.do_sample": True}
-UNLIMITED: dict[str, JSON] = {**SAMPLING, "decoder.top_k": 0}
-"""Upstream keeps 50 ids unless told otherwise, which would hide what top_p and min_p keep."""
+NEUTRAL: dict[str, JSON] = {
+    "decoder.do_sample": True,
+    "decoder.temperature": 1.0,
+    "decoder.top_k": 0,
+    "decoder.top_p": 1.0,
+    "decoder.repetition_penalty": 1.0,
+}
+"""Sampling with nothing else in the way: upstream keeps 50 ids unless told otherwise, and a model's
+own generation_config.json may set any of these."""
 
 
 def _sampled(
@@ -24,7 +30,7 @@ PARAMETERS = (
     _sampled(
         "do_sample",
         outputs.varies_with_seed,
-        (Value(True), Value(False, contrast=True)),
+        (Value(True, contrast=False), Value(False, contrast=True)),
         {},
         workloads.OPEN_SEEDS,
     ),
@@ -32,11 +38,11 @@ PARAMETERS = (
         "temperature",
         scores.temperature,
         (Value(0.0), Value(0.5), Value(1.0, contrast=0.5), Value(1.5)),
-        SAMPLING,
+        NEUTRAL,
     ),
-    _sampled("top_k", scores.top_k, (Value(0), Value(1), Value(5), Value(50, contrast=5)), SAMPLING),
-    _sampled("top_p", scores.top_p, (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)), UNLIMITED),
-    _sampled("min_p", scores.min_p, (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)), UNLIMITED),
+    _sampled("top_k", scores.top_k, (Value(0), Value(1), Value(5), Value(50, contrast=5)), NEUTRAL),
+    _sampled("top_p", scores.top_p, (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)), NEUTRAL),
+    _sampled("min_p", scores.min_p, (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)), NEUTRAL),
     _sampled(
         "repetition_penalty",
         scores.repetition_penalty,

@@ -62,4 +62,8 @@ enabled = Probe(says="four beams run when enabled, one when not", effect=_enable
 length_penalty = Probe(
     says="beam scores are log-probability sums over length to the power of the penalty", effect=_length_penalty
 )
-early_stopping = Probe(says="the search stops sooner when True, later when False or never", effect=_early)
+early_stopping = Probe(
+    says="the search stops sooner when True, later when False or never",
+    effect=_early,
+    decisive=False,  # where no beam ends by itself there is nothing to stop
+)
