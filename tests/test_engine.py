@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from harness import engine
 from harness.failure import Failure, outside_cause
 from harness.host import Attempt, BackendHost, HostUnavailable, Launcher, Limits
 from harness.jsontypes import JSON
 from harness.verdict import Cause
+from harness.wire import Wire
 from tests.test_processes import until_gone
 from tests.toy_backend import UNREAD
 from tests.toys import TOY_HOST, alive, marked, run, toy_host
@@ -318,3 +321,25 @@ def test_an_error_raised_in_a_frame_of_the_harness_is_never_blamed_on_the_parame
         host.close()
     assert told.type == "KeyError"
     assert outside_cause(told) is Cause.HARNESS_ERROR
+
+
+@pytest.mark.parametrize(
+    ("sign", "kills", "oom"),
+    [("SIGKILL", 1, True), ("SIGKILL", 0, False), ("SIGSEGV", 1, False), ("SIGTERM", 1, False)],
+)
+def test_only_a_process_that_was_killed_while_the_kernel_killed_for_memory_ran_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str, kills: int, oom: bool
+) -> None:
+    body = f"import os, signal; os.kill(os.getpid(), signal.{sign})"
+    (ignored, mine), (answers, held) = os.pipe(), os.pipe()
+    child = subprocess.Popen([sys.executable, "-c", body], start_new_session=True)
+    handle = engine.EngineProcess("key", child.pid, Wire(answers, mine), tmp_path, oom_kills_before=5)
+    monkeypatch.setattr(engine, "oom_kills", lambda: 5 + kills)
+    client, other = os.pipe()
+    told = handle.ask({}, 30, "load", client=client)["failure"]
+    child.wait()
+    for fd in (client, other, ignored, held):
+        os.close(fd)
+    assert isinstance(told, dict)
+    assert told["oom_killed"] is oom
+    assert sign in str(told["message"])
