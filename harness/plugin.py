@@ -126,8 +126,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def cell_of(item: pytest.Item) -> Cell | None:
-    """The cell an item judges, if it judges one."""
-    callspec = getattr(item, "callspec", None)
+    """The cell an item judges, if it judges one: having one as a parameter is not enough."""
+    callspec = getattr(item, "callspec", None) if "judge_cell" in getattr(item, "fixturenames", ()) else None
     value = callspec.params.get("cell") if callspec else None
     return value if isinstance(value, Cell) else None
 

@@ -332,3 +332,17 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line(tmp_path: Path) -> None
     assert "INTERNALERROR" not in done.stdout
     assert repair(results) is not None
     assert {name: cell.cause for name, cell in read(results).cells.items()} == TOY_CELLS
+
+
+def test_a_test_that_merely_has_a_cell_as_parameter_records_nothing(toy: pytest.Pytester) -> None:
+    (toy.path / "test_cells.py").write_text(
+        "import pytest\n"
+        "from harness import plan\n"
+        "from declarations import MATRIX\n"
+        "CELLS = plan.build(MATRIX, models={'pytorch': 'none'}, backends=['pytorch'])\n"
+        "@pytest.mark.parametrize('cell', CELLS, ids=lambda cell: cell.id)\n"
+        "def test_plan(cell):\n"
+        "    assert cell.id\n"
+    )
+    assert toy.runpytest_subprocess().ret == pytest.ExitCode.OK
+    assert not (toy.path / "reports").exists()

@@ -73,12 +73,14 @@ def others(cell: Cell) -> list[Cell]:
     ]
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if not cell.by_harness], ids=lambda cell: str(cell.id))
+@pytest.mark.parametrize(
+    "cell", [cell for cell in CELLS if not cell.by_harness], ids=lambda cell: f"{cell.row} sabotaged"
+)
 def test_a_value_that_the_adapter_drops_does_not_pass(cell: Cell, bench: Bench) -> None:
     assert verdict(bench, cell, without(cell)) is not Cause.CONFIRMED
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: str(cell.id))
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.row} sabotaged")
 def test_another_value_in_its_place_does_not_pass(cell: Cell, bench: Bench) -> None:
     confirmed = [other.value for other in others(cell) if verdict(bench, cell, other.treated) is Cause.CONFIRMED]
     assert not confirmed
