@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from harness import report
+from harness.backends import MODULES
 from harness.records import BackendInfo, CellRecord, RunRecord
 from harness.report import ReportError
 from harness.store import Results
@@ -102,6 +103,11 @@ def test_the_page_has_the_headings_and_columns_that_readers_know() -> None:
     assert seen.tables["Legend"][0] == ["Symbol", "Meaning"]
     for section in ("Core", "Decoder"):
         assert seen.tables[section][0] == ["Parameter", "PyTorch", "vLLM", "TensorRT", "Notes"]
+
+
+def test_every_backend_has_a_column() -> None:
+    """A backend without one would be measured and then be missing from the page."""
+    assert set(MODULES) <= set(report.COLUMNS)
 
 
 def test_rows_are_spelled_out_and_sorted_as_people_count() -> None:
