@@ -173,7 +173,8 @@ class Column:
     workload: Workload | None = None
     variant: Variant | None = None
     needs: tuple[str, ...] = ()
-    """What the machine must have: "cuda", "package:NAME", "cpus:N". Without it: not_run."""
+    """What the machine must have: "cuda", "devices:N" (N GPUs if it has any at all),
+    "package:NAME", "cpus:N". Without it: not_run."""
     by_harness: bool = False
     """True when the harness itself does what the parameter asks for (it forms the batches, it paces
     the requests), so that there is no upstream argument whose forwarding could be demanded."""

@@ -158,6 +158,9 @@ def unmet_need(needs: tuple[str, ...], snapshot: Mapping[str, JSON]) -> Verdict 
             if count < wanted:
                 text = f"needs {wanted} NVIDIA GPU{'s' if wanted > 1 else ''}, found {count}"
                 return Verdict(Cause.MISSING_HARDWARE, text)
+        elif kind == "devices":
+            if 0 < count < int(argument):
+                return Verdict(Cause.MISSING_HARDWARE, f"needs {argument} NVIDIA GPUs, found {count}")
         elif kind == "cpus":
             cpus = snapshot.get("cpus")
             if not isinstance(cpus, int) or cpus < int(argument):
@@ -166,7 +169,7 @@ def unmet_need(needs: tuple[str, ...], snapshot: Mapping[str, JSON]) -> Verdict 
             if not isinstance(installed, dict) or argument.lower().replace("_", "-") not in installed:
                 return Verdict(Cause.MISSING_PACKAGE, f"needs the package {argument}, which is not installed")
         else:
-            raise ValueError(f"unknown need {need!r}: expected cuda[:N], cpus:N or package:NAME")
+            raise ValueError(f"unknown need {need!r}: expected cuda[:N], devices:N, cpus:N or package:NAME")
     return None
 
 

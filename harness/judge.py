@@ -79,8 +79,19 @@ def _arguments(seen: Seen) -> list[str]:
         name, positional, named = call.get("call"), call.get("args"), call.get("kwargs")
         listed = list(enumerate(positional)) if isinstance(positional, list) else []
         listed += list(named.items()) if isinstance(named, dict) else []
-        found += [f"{name}.{key}={json.dumps(value, sort_keys=True)}" for key, value in listed]
+        found += [f"{name}.{key}={json.dumps(value, sort_keys=True)}" for key, value in listed if _tells(value)]
     return found
+
+
+def _tells(value: JSON) -> bool:
+    """Whether an argument can be the parameter's.
+
+    Not an object: its construction is a call of its own, and its picture shows upstream's defaults as
+    well. Not a tensor, of which only the shape is known. Not a place for processes to meet.
+    """
+    if isinstance(value, dict):
+        return "class" not in value
+    return not (isinstance(value, str) and value.startswith(("Tensor[", "file://")))
 
 
 def _output(rule: OutputRule | Bound, treated: Seen, control: Seen) -> tuple[bool, str | None]:

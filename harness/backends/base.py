@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, NotRequired, Protocol, TypedDict, TypeVar
 
 from harness.jsontypes import JSON
 
@@ -180,6 +180,8 @@ class Chunk(TypedDict):
     """Seconds after the request was handed to the library."""
     tokens: int
     """Tokens the chunk carried; 0 for text that was only held back until the end."""
+    forwards: NotRequired[int]
+    """Forward calls of the model that had begun when it arrived."""
     text: str
     """Text that became final with it. The chunks of one output joined are its text."""
 

@@ -8,6 +8,8 @@ from matrix import workloads
 from matrix.probes import execution
 from matrix.sections import PARALLELISM, PYTORCH
 
+TWO = ("devices:2",)
+"""A GPU for each process, where there are GPUs."""
 _ALONE: dict[str, JSON] = {"parallelism.degree": None}
 """A degree without a strategy would be refused, so the control has neither."""
 
@@ -25,6 +27,7 @@ PARAMETERS = (
                 Scope.ENGINE,
                 execution.parallel_strategy,
                 OutputRule.LOSSLESS,
+                needs=TWO,
                 # two padded batches: one for each process, and padding has to be right too
                 companions={"parallelism.degree": 2, "batching.batch_size": 4},
                 workload=workloads.SHUFFLED,
@@ -40,6 +43,7 @@ PARAMETERS = (
                 Scope.ENGINE,
                 execution.parallel_degree,
                 OutputRule.LOSSLESS,
+                needs=TWO,
                 companions={"parallelism.strategy": "tensor_parallel"},
             )
         },
@@ -48,6 +52,8 @@ PARAMETERS = (
         "pytorch.num_processes",
         section=PYTORCH,
         values=(Value(1, contrast=2), Value(2)),
-        columns={"pytorch": Column(Scope.ENGINE, execution.num_processes, OutputRule.LOSSLESS, by_harness=True)},
+        columns={
+            "pytorch": Column(Scope.ENGINE, execution.num_processes, OutputRule.LOSSLESS, needs=TWO, by_harness=True)
+        },
     ),
 )

@@ -48,8 +48,11 @@ PARAMETERS = (
         Scope.ENGINE,
         Value("eager"),
         Value("sdpa", contrast="eager"),
-        *(Value(f"flash_attention_{number}", companions=_HALF, output=Bound(0.25)) for number in (2, 3, 4)),
-        Value("flex_attention"),
+        *(
+            Value(f"flash_attention_{number}", companions=_HALF, output=Bound(0.25), probe=execution.named_attention)
+            for number in (2, 3, 4)
+        ),
+        Value("flex_attention", probe=execution.named_attention),
     ),
     _parameter(
         "torch_compile",
@@ -74,8 +77,9 @@ PARAMETERS = (
         execution.torch_compile_backend,
         Scope.ENGINE,
         Value("inductor", contrast="eager"),
-        Value("eager"),
-        Value("aot_eager"),
+        # against each other, so that a missing C++ compiler takes neither with it
+        Value("eager", contrast="aot_eager"),
+        Value("aot_eager", contrast="eager"),
         Value("cudagraphs", needs=_CUDA),
         Value("onnxrt"),
         companions=_COMPILED,
@@ -95,7 +99,7 @@ PARAMETERS = (
         Value("static"),
         Value("offloaded"),
         Value("offloaded_static"),
-        Value("quantized"),
+        Value("quantized", output=OutputRule.FREE),
         Value("sliding_window", variant=variants.SLIDING, workload=workloads.LONG),
         Value("hybrid", variant=variants.HALF_SLIDING, workload=workloads.LONG),
         Value("paged", companions=FEW_PAGES),

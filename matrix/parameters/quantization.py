@@ -65,7 +65,7 @@ PARAMETERS = (
         section=QUANTIZATION,
         values=(
             Value(False, contrast=True),
-            Value(True, contrast=False),
+            Value(True, contrast=False, by_harness=True),
         ),
         columns={"pytorch": Column(Scope.ENGINE, state.load_in_4bit, FOUR_BITS)},
         note="names no method: transformers takes a bare BitsAndBytesConfig for 4 bits",

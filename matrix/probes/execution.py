@@ -16,13 +16,25 @@ def _count(run: Seen, *parts: str) -> int:
 
 
 def _attention(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
-    fused = _count(run, "scaled_dot_product", "flash_fwd", "flash_attn")
-    plain = _count(run, "aten::softmax", "aten::_softmax")
+    fused, plain, seen = _kernels(run)
+    # sdpa may itself fall back to a kernel that has a softmax; eager has nothing but
+    fine = fused == 0 and plain > 0 if value == "eager" else fused > 0 and "sdpa" in seen
+    return Shown(fine, f"{fused} fused attention and {plain} softmax operators; layers call {seen}")
+
+
+def _named_attention(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
+    """The function that the layers fetched; one of them serves all flash versions, so the live config tells which."""
+    _, _, seen = _kernels(run)
+    function = "flash_attention_forward" if str(value).startswith("flash_attention") else f"{value}_forward"
+    versions = names(run.read_back.get("attention_implementation"))
+    return Shown(function in seen and versions == [value], f"layers call {seen} as {', '.join(versions)}")
+
+
+def _kernels(run: Seen) -> tuple[int, int, str]:
     functions = run.observation.get("resolved", {}).get("attention_functions")
     seen = ", ".join(sorted(name.rsplit(".", 1)[-1] for name in functions)) if isinstance(functions, dict) else "none"
-    wanted = {"eager": plain > 0 and fused == 0, "sdpa": fused > 0 and plain == 0 and "sdpa" in seen}
-    fine = wanted.get(str(value), str(value) in seen or str(value).replace("attention", "attn") in seen)
-    return Shown(fine, f"{fused} fused attention and {plain} softmax operators; layers call {seen}")
+    fused = _count(run, "scaled_dot_product", "flash_fwd", "flash_attn")
+    return fused, _count(run, "aten::softmax", "aten::_softmax"), seen
 
 
 def _compiled(run: Seen) -> tuple[int, list[dict[str, JSON]]]:
@@ -121,14 +133,19 @@ def _num_processes(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG
 
 
 attention = Probe(says="the operators of that attention run, and no other's", effect=_attention, instruments=OPERATORS)
-torch_compile = Probe(says="compiled graphs run during generate (False: none)", effect=_compiles)
-torch_compile_backend = Probe(says="graphs made by that compiler run during generate", effect=_compiler)
+named_attention = Probe(
+    says="the layers call the attention function of that name", effect=_named_attention, level=Level.STATE
+)
+torch_compile = Probe(says="compiled graphs run during generate (False: none)", effect=_compiles, level=Level.STATE)
+torch_compile_backend = Probe(
+    says="graphs made by that compiler run during generate", effect=_compiler, level=Level.STATE
+)
 torch_compile_mode = Probe(
     says="graphs run that were compiled with the mode's options", effect=_mode, level=Level.STATE
 )
 use_cache = Probe(says="each step takes in one id (False: all of them again)", effect=_cached)
 cache_implementation = Probe(says="the cache that generation fills is of that kind", effect=_cache, level=Level.STATE)
-prompt_lookup = Probe(says="drafts are checked n at a time, in fewer forward calls", effect=_speculates)
+prompt_lookup = Probe(says="drafts are checked n at a time, in fewer forward calls", effect=_speculates, decisive=False)
 num_processes = Probe(says="that many processes generate, each prompt once", effect=_num_processes)
 
 
@@ -156,5 +173,7 @@ def _degree(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
     return Shown(count == int(number(value)), f"{count} processes generated")
 
 
-parallel_strategy = Probe(says="two processes share the weights, the layers or the prompts", effect=_strategy)
+parallel_strategy = Probe(
+    says="two processes share the weights, the layers or the prompts", effect=_strategy, level=Level.STATE
+)
 parallel_degree = Probe(says="that many processes generate", effect=_degree)

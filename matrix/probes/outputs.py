@@ -59,5 +59,7 @@ varies_with_seed = Probe(says="outputs vary with the seed when sampling, and nev
 fixed_by_seed = Probe(says="whatever the job's own seed, outputs are those of this seed", effect=_fixed)
 longest = Probe(says="outputs are cut at this many tokens", effect=_longest)
 no_repeats = Probe(
-    says="no n-gram of that size comes twice in an output, shorter ones do (0: they do)", effect=_no_repeats
+    says="no n-gram of that size comes twice in an output, shorter ones do (0: they do)",
+    effect=_no_repeats,
+    decisive=False,  # a model that does not repeat itself leaves nothing to forbid
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from harness.declare import Level, Probe, Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
+from matrix.probes.scores import number
 
 LOGITS = frozenset({"logits"})
-_NOTHING = 1e-9
-"""Relative error of logits below which nothing was changed."""
+_NOTHING = 1e-4
+"""Relative error of logits below which nothing was changed but the order of additions."""
 
 
 def names(value: JSON) -> list[str]:
@@ -133,13 +134,22 @@ def _placed(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
     return Shown((off == 0) if value == "cpu" else (off > 0 and bool(run.read_back.get("device_map"))), _placement(run))
 
 
+def _bytes(limit: JSON) -> float:
+    """A size as accelerate reads it: 1MB is 10**6 bytes, 1MiB 2**20."""
+    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+    for unit, factor in units.items():
+        if isinstance(limit, str) and limit.endswith(unit):
+            return float(limit.removesuffix(unit)) * factor
+    return number(limit)
+
+
 def _limited(run: Seen, control: Seen, value: JSON) -> Shown:
     """A limit below the model's size sends parameters to disk, one above it none."""
     size = control.read_back.get("footprint_bytes")
-    limit = value.get("cpu") if isinstance(value, dict) else None
-    fits = isinstance(size, (int, float)) and str(limit).endswith("GiB")
+    limit = _bytes(value.get("cpu")) if isinstance(value, dict) else 0.0
+    fits = isinstance(size, (int, float)) and size <= limit
     return Shown((_off_memory(run) == 0) is fits, _placement(run))
 
 
-device_map = Probe(says="parameters lie where the map or policy puts them", effect=_placed)
-max_memory = Probe(says="what does not fit into the limit goes to disk", effect=_limited)
+device_map = Probe(says="parameters lie where the map or policy puts them", effect=_placed, level=Level.STATE)
+max_memory = Probe(says="what does not fit into the limit goes to disk", effect=_limited, level=Level.STATE)

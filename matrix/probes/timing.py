@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from itertools import pairwise
 
+from harness.backends.pacing import Traffic, schedule
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number
@@ -17,16 +18,19 @@ RATE = 10.0
 
 
 def _streams(run: Seen, control: Seen, value: JSON) -> Shown:
-    """True: each output comes in several pieces at rising times. False: each comes whole."""
+    """True: a piece comes out with each forward call. False: each output comes whole."""
     del control
     chunks = run.observation.get("chunks", [])
     outputs = run.observation["outputs"]
     pieces = {o["prompt"]: [c for c in chunks if c["prompt"] == o["prompt"]] for o in outputs}
     joined = all("".join(c["text"] for c in pieces[o["prompt"]]) == o["text"] for o in outputs)
-    rising = all(a["at_s"] < b["at_s"] for own in pieces.values() for a, b in pairwise(own))
+    made = [[c.get("forwards", 0) for c in own if c["tokens"]] for own in pieces.values()]
+    rising = all(a < b for own in made for a, b in pairwise(own))
     counts = [len(own) for own in pieces.values()]
     fine = joined and rising and (min(counts) > 2 if value else max(counts) == 1)
     text = f"{min(counts)} to {max(counts)} chunks an output, {'' if joined else 'not '}equal to it when joined"
+    if value:
+        text += f", {'each after a forward call of its own' if rising else 'held back'}"
     if value and fine:
         first = statistics.median(own[0]["at_s"] for own in pieces.values())
         last = statistics.median(own[-1]["at_s"] for own in pieces.values())
@@ -68,14 +72,15 @@ def _rate(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _own_schedule(run: Seen, control: Seen, value: JSON) -> Shown:
-    del value
-    ours, theirs = run.observation["arrivals"], control.observation["arrivals"]
-    apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-    return Shown(apart > 0.05, f"arrivals lie up to {apart:.2f} s from the control's")
+    del control
+    ours = run.observation["arrivals"]
+    own = schedule(len(ours), Traffic("poisson", RATE, seed=int(number(value))))
+    apart = statistics.median(abs(a - b) for a, b in zip(ours, own, strict=True))
+    return Shown(apart < 0.03, f"arrivals lie {apart * 1000:.0f} ms (median) from the schedule of seed {value}")
 
 
 streaming = Probe(says="output arrives in pieces when streaming, whole when not", effect=_streams, decisive=False)
 paced = Probe(says="requests wait for their time when enabled", effect=_paced, decisive=False)
 mode = Probe(says="gaps between requests are even (constant) or exponential (poisson)", effect=_mode, decisive=False)
 rate = Probe(says="requests come at this rate", effect=_rate, decisive=False)
-own_schedule = Probe(says="another seed gives another schedule", effect=_own_schedule, decisive=False)
+own_schedule = Probe(says="requests come at the times that this seed draws", effect=_own_schedule, decisive=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,10 @@ class PyTorchBackend:
 
         if not torch.cuda.is_available():
             # with CUDA its import asks the device for its capability, which initialises CUDA
-            import bitsandbytes
+            with contextlib.suppress(ImportError):  # only the cells that quantise need it
+                import bitsandbytes
 
-            del bitsandbytes
+                del bitsandbytes
         del AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TextStreamer
         transformers.utils.logging.disable_progress_bar()
 

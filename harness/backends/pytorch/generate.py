@@ -94,6 +94,10 @@ class Replica:
         return run.seen
 
 
+def _streamer(watch: Watch, tokenizer: Any, prompt: int, seed: int) -> Any:
+    return timed_streamer(tokenizer, prompt, seed, lambda: len(watch.forwards))
+
+
 class _Run:
     """A request while it is being run: each call of `generate` adds to `seen`."""
 
@@ -132,7 +136,7 @@ class _Run:
         if self.request.streaming is not None:
             # False is forwarded too: it is upstream's `streamer=None`
             streaming = self.request.streaming
-            streamer = timed_streamer(tokenizer, work.prompts[0], seed) if streaming else None
+            streamer = _streamer(self.watch, tokenizer, work.prompts[0], seed) if streaming else None
             self.arguments["streamer"] = streamer
 
         _synchronise()

@@ -6,12 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.backends.base import Chunk
 
 
-def timed_streamer(tokenizer: Any, prompt: int, seed: int) -> Any:
+def timed_streamer(tokenizer: Any, prompt: int, seed: int, forwards: Callable[[], int]) -> Any:
     """A `TextStreamer` that keeps `chunks` instead of printing.
 
+    `forwards` counts the forward calls so far: a piece that was held back comes later than its own.
     Made by a function because its base class exists only once transformers is imported.
     """
     from transformers import TextStreamer
@@ -40,7 +43,8 @@ def timed_streamer(tokenizer: Any, prompt: int, seed: int) -> Any:
                 self._keep(at, 0)
 
         def _keep(self, at: float, tokens: int) -> None:
-            self.chunks.append({"prompt": prompt, "seed": seed, "at_s": at, "tokens": tokens, "text": self._text})
+            chunk: Chunk = {"prompt": prompt, "seed": seed, "at_s": at, "tokens": tokens, "text": self._text}
+            self.chunks.append({**chunk, "forwards": forwards()})
             self._text = ""
 
     return TimedStreamer()
