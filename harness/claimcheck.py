@@ -11,12 +11,12 @@ from harness.config.environment import EnvironmentSnapshot
 from harness.config.preflight import preflight
 from harness.config.presets import expand_preset
 from harness.config.rules import REGISTRY, Rule
-from harness.declare import Column, Matrix, Scope, Workload
+from harness.declare import Matrix, Scope, Workload
 from harness.failure import Failure, one_line, outside_cause
 from harness.host import Attempt, Observer
 from harness.jsontypes import JSON, Settings
 from harness.judge import tokens
-from harness.plan import Run
+from harness.plan import Run, scopes, split
 from harness.verdict import Cause
 
 
@@ -37,11 +37,7 @@ class Checker:
         self.snapshot = EnvironmentSnapshot.from_json(snapshot)
         self.redact = redact
         self._made: dict[str, Attempt] = {}
-        self._scopes = {
-            parameter.path: column.scope
-            for parameter in matrix.parameters
-            if isinstance(column := parameter.columns.get(backend), Column)
-        }
+        self._scopes = scopes(matrix, backend)
 
     def check(self) -> Iterator[Claim]:
         """Yield a claim for each rule that holds for the backend, in registry order."""
@@ -125,10 +121,8 @@ class Checker:
         companions, workload = self._prepared(settings)
         if like is not None:
             workload = self._prepared(like)[1]
-        engine: Settings = {}
-        request: Settings = {}
-        for path, value in sorted({**companions, **settings}.items()):
-            (engine if self._scopes.get(path) is Scope.ENGINE else request)[path] = value
+        wanted = {**companions, **settings}
+        engine, request = split(wanted, dict.fromkeys(wanted, Scope.REQUEST) | self._scopes)
         model = str(self.matrix.shipped_model)
         run = Run(self.backend, model, None, engine, request, workload, frozenset())
         if fresh or run.key not in self._made:

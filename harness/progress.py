@@ -12,8 +12,6 @@ from rich.progress import Progress as Bar
 from harness.records import CellRecord
 from harness.verdict import Outcome
 
-SYMBOL = {Outcome.PASS: "✅", Outcome.FAIL: "❌", Outcome.UNCERTAIN: "⚠️", Outcome.NOT_RUN: "➖"}
-
 
 class Progress:
     """Cells done of total, the cell at work, and the time left at the pace so far."""
@@ -51,7 +49,7 @@ class Progress:
         seconds = f"{record.timing.wall_s:.1f} s"
         tail = "" if record.verdict is Outcome.PASS else f"  {record.cause.value}: {record.reason}"[:160]
         count = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
-        line = f"{count} {SYMBOL[record.verdict]} {record.cell}  {seconds}, {left}{tail}"
+        line = f"{count} {record.verdict.symbol} {record.cell}  {seconds}, {left}{tail}"
         self.console.print(line, markup=False)
 
     def left(self) -> str:

@@ -21,7 +21,6 @@ COLUMNS = {"pytorch": "PyTorch", "vllm": "vLLM", "tensorrt": "TensorRT"}
 
 PAGES = ("parameter-support-matrix.md",)
 NOT_PLANNED = "·"
-_SYMBOLS = {Outcome.PASS: "✅", Outcome.FAIL: "❌", Outcome.UNCERTAIN: "⚠️", Outcome.NOT_RUN: "➖"}
 _NOTE_LIMIT = 220
 
 
@@ -80,7 +79,7 @@ def symbol(cell: CellRecord) -> str:
     """A verdict as the page shows it; a pass by read-back alone is marked."""
     if cell.verdict is Outcome.PASS and cell.evidence.level == "state":
         return "✅ˢ"
-    return _SYMBOLS[cell.verdict]
+    return cell.verdict.symbol
 
 
 def sections(results: Results, sources: list[Measured]) -> list[Section]:
@@ -112,7 +111,7 @@ def _row(name: str, cells: dict[str, CellRecord | None], marks: dict[tuple[str, 
             continue
         cell = cells[backend]
         if cell is None:
-            symbols.append(_SYMBOLS[Outcome.NOT_RUN])
+            symbols.append(Outcome.NOT_RUN.symbol)
             notes.append(f"{backend}: planned, not measured: the run was interrupted")
             continue
         symbols.append(symbol(cell) + marks.get((cell.run, backend), ""))

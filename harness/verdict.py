@@ -14,6 +14,11 @@ class Outcome(StrEnum):
     UNCERTAIN = "uncertain"
     NOT_RUN = "not_run"
 
+    @property
+    def symbol(self) -> str:
+        """As pages and progress show it."""
+        return {"pass": "✅", "fail": "❌", "uncertain": "⚠️", "not_run": "➖"}[self.value]
+
 
 class Cause(StrEnum):
     """Why; each belongs to one outcome."""

@@ -40,7 +40,7 @@ ENVIRONMENT = [
     ("RuntimeError", "x.cpp:1:10: fatal error: Python.h: No such file or directory"),
     ("OSError", "[Errno 28] No space left on device: '/tmp/x'"),
     ("OSError", "[Errno 122] Disk quota exceeded"),
-    ("PermissionError", "[Errno 13] Permission denied: '/root/.cache/huggingface'"),
+    ("PermissionError", "[Errno 13] Permission denied: '/home/user/.cache/huggingface'"),
     ("OSError", "[Errno 30] Read-only file system: '/models'"),
     ("OSError", "[Errno 24] Too many open files"),
     ("torch.distributed.DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp:2021, unhandled system error"),

@@ -7,7 +7,6 @@ is a file.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -21,6 +20,7 @@ from harness.backends.pytorch.arguments import ConflictingSettingsError
 from harness.backends.pytorch.generate import Replica, Request
 from harness.backends.pytorch.load import Loaded, load_model
 from harness.backends.pytorch.readback import describe_model
+from harness.processes import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from harness.jsontypes import JSON
 
-PR_SET_PDEATHSIG = 1
 SIZE_ARGUMENT = {"tensor_parallel": "tp_size", "pipeline_parallel": "pp_size"}
 """`parallelism.strategy` → the argument of `DistributedConfig` that `parallelism.degree` is."""
 
@@ -134,7 +133,7 @@ def _fork(rank: int, main: Callable[[int, Connection], None]) -> Worker:
         theirs.close()
         return Worker(pid, ours)
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         if os.getppid() == parent:
             ours.close()
             main(rank, theirs)
