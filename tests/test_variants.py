@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from harness.declare import Variant
 from harness.plan import Run
 from harness.variants import VariantError, Variants
 from matrix import MATRIX, variants, workloads
+from matrix.variants import folders, hub, remote_code
 from tests.interpreters import run
 
 MODEL = MATRIX.shipped_model
@@ -42,9 +47,9 @@ def run_of(variant: Variant | None, model: Path = MODEL) -> Run:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("variants")
-    variants.fill_hub_cache(MODEL, out / "hub")
-    variants.fill_remote_code(MODEL, out / "remote", "paramatrix_tiny")
-    variants.fill_remote_code(MODEL, out / "remote-optional")
+    hub.fill_hub_cache(MODEL, out / "hub")
+    remote_code.fill_remote_code(MODEL, out / "remote", "paramatrix_tiny")
+    remote_code.fill_remote_code(MODEL, out / "remote-optional")
     return out
 
 
@@ -85,3 +90,63 @@ def test_a_run_without_a_variant_loads_the_model_itself(tmp_path: Path) -> None:
 def test_a_variant_of_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(VariantError, match="remote-code"):
         Variants(tmp_path / "cache").resolve(run_of(variants.REMOTE_CODE, tmp_path / "nothing"))
+
+
+BUILDER = """
+from pathlib import Path
+from {package} import helper, other
+
+def fill(model, folder, word="plain"):
+    folder.mkdir()
+    (folder / "word").write_text(helper.WORD + word)
+"""
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of a builder and the two modules it imports, importable by its folder's name."""
+    package = tmp_path / f"builders_{tmp_path.name}".replace("-", "_")
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text("WORD = 'one '")
+    (package / "other.py").touch()
+    (package / "stranger.py").touch()
+    (package / "builder.py").write_text(BUILDER.format(package=package.name))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield package
+    for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+        del sys.modules[name]
+
+
+def built_folder(package: Path, cache: Path, *arguments: str) -> str:
+    """Where the builder's variant ends up."""
+    fill = importlib.import_module(f"{package.name}.builder").fill
+    build = functools.partial(fill, word=arguments[0]) if arguments else fill
+    return Variants(cache).resolve(run_of(Variant("words", build, folders.itself)))["model"]
+
+
+def test_a_variant_is_built_again_when_a_module_its_builder_imports_changes(builder: Path, tmp_path: Path) -> None:
+    first = built_folder(builder, tmp_path / "cache")
+    (builder / "helper.py").write_text("WORD = 'two '")
+    assert built_folder(builder, tmp_path / "cache") != first
+
+
+def test_a_variant_is_kept_when_a_module_its_builder_does_not_import_changes(builder: Path, tmp_path: Path) -> None:
+    first = built_folder(builder, tmp_path / "cache")
+    (builder / "stranger.py").write_text("WORD = 'three '")
+    assert built_folder(builder, tmp_path / "cache") == first
+
+
+def test_a_partial_builds_one_variant_for_each_of_its_arguments(builder: Path, tmp_path: Path) -> None:
+    plain, red, blue = (built_folder(builder, tmp_path / "cache", *word) for word in ((), ("red",), ("blue",)))
+    assert len({plain, red, blue}) == 3
+    assert [Path(place, "word").read_text() for place in (plain, red, blue)] == ["one plain", "one red", "one blue"]
+    assert built_folder(builder, tmp_path / "cache", "red") == red
+
+
+def test_a_variant_is_built_by_any_callable(tmp_path: Path) -> None:
+    class Fill:
+        def __call__(self, _model: Path, folder: Path) -> None:
+            folder.mkdir()
+
+    assert Path(Variants(tmp_path).resolve(run_of(Variant("object", Fill(), folders.itself)))["model"]).is_dir()
