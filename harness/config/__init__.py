@@ -23,7 +23,13 @@ from harness.config.tensorrt import (
     TensorRTConfig,
     TensorRTQuantizationConfig,
 )
-from harness.config.vllm import VLLMAttentionConfig, VLLMConfig, VLLMSpeculativeConfig
+from harness.config.vllm import VLLMConfig
+from harness.config.vllm_sections import (
+    VLLMAttentionConfig,
+    VLLMCompilationConfig,
+    VLLMSpeculativeConfig,
+    VLLMStructuredOutputsConfig,
+)
 from harness.jsontypes import JSON
 
 __all__ = [
@@ -45,8 +51,10 @@ __all__ = [
     "TensorRTQuantizationConfig",
     "TrafficSimulationConfig",
     "VLLMAttentionConfig",
+    "VLLMCompilationConfig",
     "VLLMConfig",
     "VLLMSpeculativeConfig",
+    "VLLMStructuredOutputsConfig",
     "compute_config_hash",
     "config_from_settings",
     "leaf_paths",

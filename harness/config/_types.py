@@ -5,16 +5,22 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 __all__ = [
     "BACKENDS",
     "INT32_MAX",
+    "INT64_MAX",
     "SEED_MAX",
     "Backend",
     "DeviceMap",
+    "JSONSchema",
     "MaxMemory",
+    "NonBlank",
+    "NonEmpty",
     "Passthrough",
+    "TokenBias",
+    "TokenId",
     "opt",
 ]
 
@@ -23,7 +29,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 INT32_MAX = 2**31 - 1  # counts end up in 32-bit tensors and C ints upstream
 SEED_MAX = 2**32 - 1  # numpy.random.seed, which every backend's seeding calls, accepts no more
-_INT64_MAX = 2**63 - 1
+INT64_MAX = 2**63 - 1
 _MAX_DEPTH = 16
 _SIZE = re.compile(r"^\d+(\.\d+)?\s?[KMG]i?B$", re.IGNORECASE)  # what accelerate 1.15 parses
 _MEMORY_DEVICES = ("cpu", "disk", "mps")  # beside indices, all that accelerate knows
@@ -41,7 +47,7 @@ def _check_json(value: Any, where: str, depth: int) -> None:
     match value:
         case None | bool() | str():
             pass
-        case int() if abs(value) > _INT64_MAX:
+        case int() if abs(value) > INT64_MAX:
             raise ValueError(f"{where} is an integer beyond 64 bits; use a smaller one")
         case float() if not math.isfinite(value):
             raise ValueError(f"{where} is {value}; use a finite number")
@@ -93,8 +99,21 @@ def _memory_limits(value: Mapping[int | str, int | str]) -> dict[int | str, int 
             raise ValueError(f"device {device!r} is unknown; use an index (0, 1, …) or one of {known}")
         if isinstance(limit, str) and not _SIZE.match(limit):
             raise ValueError(f"limit {limit!r} of device {device} is no size; write it as '10GiB'")
-        if isinstance(limit, int) and not 0 < limit <= _INT64_MAX:
+        if isinstance(limit, int) and not 0 < limit <= INT64_MAX:
             raise ValueError(f"limit {limit} of device {device} is out of range; use bytes > 0")
+    return keyed
+
+
+def _token_bias(value: Mapping[int | str, float]) -> dict[str, float]:
+    """Turn token ids into digit strings, the only form JSON keys can take."""
+    keyed: dict[str, float] = {}
+    for key, bias in value.items():
+        token = str(key)
+        if not re.fullmatch(r"0|[1-9][0-9]{0,9}", token) or int(token) > INT32_MAX:
+            raise ValueError(f"token {key!r} is no token id; use a number from 0 to {INT32_MAX}")
+        if token in keyed:
+            raise ValueError(f"token {token} is named twice; keep one entry")
+        keyed[token] = bias
     return keyed
 
 
@@ -115,3 +134,18 @@ DeviceMap = Annotated[str | dict[str, int | str], AfterValidator(_placements)]
 
 Passthrough = Annotated[dict[str, Any], AfterValidator(_json_mapping)]
 """Upstream keyword arguments as JSON values."""
+
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+"""A string of at least one character."""
+
+NonBlank = Annotated[str, StringConstraints(pattern=r"\S")]
+"""A string that is not white space alone."""
+
+TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
+"""A token of the model's vocabulary, whose size the config does not know."""
+
+TokenBias = Annotated[dict[int | str, float], AfterValidator(_token_bias)]
+"""Token id to number; the ids become digit strings."""
+
+JSONSchema = Annotated[dict[str, Any], AfterValidator(_json_mapping)]
+"""A JSON schema as a mapping."""

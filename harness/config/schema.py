@@ -1,10 +1,12 @@
 """The schema as data: every leaf path with its types, limits and description."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from harness.config._section import Section
 from harness.config._types import BACKENDS
@@ -32,15 +34,29 @@ class LeafField:
     backend: str | None
 
 
-def _flatten(annotation: Any) -> Iterator[Any]:
+def _flatten(annotation: Any, limits: dict[str, Any] | None = None) -> Iterator[Any]:
+    """Yield the arms of a union; note the limits of scalar ones in ``limits``."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _flatten(get_args(annotation)[0])
+        inner, *metadata = get_args(annotation)
+        if limits is not None and get_origin(inner) is None:
+            limits |= _limits(metadata)
+        yield from _flatten(inner, limits)
     elif origin in (Union, UnionType):
         for arm in get_args(annotation):
-            yield from _flatten(arm)
+            yield from _flatten(arm, limits)
     elif annotation is not type(None):
         yield annotation
+
+
+def _limits(metadata: Iterable[Any]) -> dict[str, Any]:
+    names = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
+    found: dict[str, Any] = {}
+    for item in metadata:
+        if isinstance(item, FieldInfo):
+            found |= _limits(item.metadata)
+        found |= {name: value for name in names if (value := getattr(item, name, None)) is not None}
+    return found
 
 
 def _kind(arm: Any) -> str:
@@ -54,17 +70,14 @@ def _walk(section: type[Section], prefix: str) -> Iterator[LeafField]:
         path = prefix + name
         if path in _IDENTITY:
             continue
-        arms = list(_flatten(info.annotation))
+        limits: dict[str, Any] = {}
+        arms = list(_flatten(info.annotation, limits))
         nested = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, Section)]
         if nested:
             yield from _walk(nested[0], path + ".")
             continue
         literals = [value for arm in arms if get_origin(arm) is Literal for value in get_args(arm)]
-        limits: dict[str, Any] = {}
-        for item in info.metadata:
-            for limit in ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern"):
-                if (value := getattr(item, limit, None)) is not None:
-                    limits[limit] = value
+        limits |= _limits(info.metadata)
         head = path.partition(".")[0]
         yield LeafField(
             path=path,
