@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from harness.backends.base import Backend
 
-MODULES = {"pytorch": "harness.backends.pytorch"}
+MODULES = {"pytorch": "harness.backends.pytorch", "vllm": "harness.backends.vllm"}
 """Backend name to the module whose `create()` makes it."""
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from dataclasses import fields as fields_of
 from typing import Any, NotRequired, Protocol, TypedDict, TypeVar
 
 from harness.jsontypes import JSON
@@ -84,12 +85,24 @@ def describe(value: object, depth: int = 4) -> JSON:  # noqa: PLR0911 - one kind
     shape = getattr(value, "shape", None)
     if shape is not None and hasattr(value, "dtype"):
         return f"{type(value).__name__}{list(shape)}:{value.dtype}"
-    to_dict = getattr(value, "to_dict", None)
-    if callable(to_dict) and depth > 0:
-        fields = {key: item for key, item in to_dict().items() if item is not None}
-        return {"class": type(value).__name__, **{k: describe(v, depth - 1) for k, v in fields.items()}}
+    fields = _fields(value) if depth > 0 else None
+    if fields is not None:
+        stated = {key: item for key, item in fields.items() if item is not None}
+        return {"class": type(value).__name__, **{k: describe(v, depth - 1) for k, v in stated.items()}}
     text = str(value)
     return f"<{type(value).__name__}>" if " object at 0x" in text else text
+
+
+def _fields(value: object) -> Mapping[str, object] | None:
+    """The public fields of an object that knows them: a config, a dataclass, a msgspec struct."""
+    to_dict = getattr(value, "to_dict", None)
+    if callable(to_dict):
+        listed: Mapping[str, object] = to_dict()
+        return listed
+    names = [f.name for f in fields_of(value)] if is_dataclass(value) else getattr(value, "__struct_fields__", None)
+    if names is None or isinstance(value, type):
+        return None
+    return {name: getattr(value, name, None) for name in names if not name.startswith("_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +203,18 @@ class Observation(TypedDict, total=False):
     """What was seen of one `GenerateJob`. Keys that do not apply are left out, never invented."""
 
     outputs: list[Output]
+    sequences: list[dict[str, JSON]]
+    """Every sequence that came back for a prompt: prompt, seed, index, token_ids, text, finish and stop reason."""
+    logprobs: list[dict[str, JSON]]
+    """Per prompt: number of entries at each position (`entries`, `prompt_entries`), log-probabilities of
+    the chosen ids, and the values at the first generated position (at most 64, largest first)."""
+    cached: list[dict[str, JSON]]
+    """Per prompt: prompt tokens that were found in a prefix cache."""
     forwards: list[list[int]]
-    """[rows, width] of the token ids of each forward call of the model, in order."""
+    """[rows, width] of the token ids of each forward call of the model, in order. A library that packs
+    rows instead of padding them reports its requests, and the most tokens of any."""
+    scheduled: list[dict[str, JSON]]
+    """Each step of a library with a scheduler: `requests`, a list of [prompt, tokens, drafted tokens of these]."""
     batches: list[list[int]]
     """Prompt indexes that went to the library together, in order (first seed)."""
     beams: list[dict[str, JSON]]

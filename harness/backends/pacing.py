@@ -5,8 +5,16 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from harness.backends.settings import ConflictingSettingsError, take
+
+if TYPE_CHECKING:
+    from harness.backends.base import Declared
 
 MODES = ("constant", "poisson")
+TRAFFIC = {f"traffic_simulation.{name}": name for name in ("enabled", "mode", "target_qps", "seed")}
+"""Request scope: libraries know nothing of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,27 @@ class Traffic:
             raise ValueError(f"traffic mode {self.mode!r}: expected one of {', '.join(MODES)}")
         if self.rate <= 0:
             raise ValueError(f"traffic rate {self.rate} requests/s: expected more than 0")
+
+
+def traffic(settings: Declared) -> Traffic | None:
+    """When requests are handed over: libraries take them at once, so the harness paces them.
+
+    Raises:
+        ConflictingSettingsError: enabled without a rate.
+    """
+    given = take(settings, TRAFFIC)
+    if not given.pop("enabled", False):
+        return None
+    if given.get("target_qps") is None:
+        raise ConflictingSettingsError(
+            "traffic_simulation.enabled=True needs traffic_simulation.target_qps (requests/s)"
+        )
+    seed = given.get("seed")
+    return Traffic(
+        mode=str(given.get("mode", "constant")),
+        rate=float(cast("float", given["target_qps"])),
+        seed=None if seed is None else int(cast("int", seed)),
+    )
 
 
 def schedule(count: int, traffic: Traffic) -> list[float]:

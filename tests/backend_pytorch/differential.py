@@ -13,9 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.backends.base import Declared
+from harness.backends.batching import Batching
+from harness.backends.pacing import traffic
 from harness.backends.pytorch import arguments, parallel
 from harness.backends.pytorch.compiling import compile_model
 from harness.backends.pytorch.quantize import FLAGS, quantization_arguments
+from harness.backends.settings import take
 
 
 class Recorded:
@@ -63,7 +66,7 @@ def answer(settings: dict[str, Any]) -> dict[str, Any]:
 def load(settings: Declared, calls: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Everything that loading reads, as `load_group` and `load_model` read it."""
     parallel.plan(settings)
-    arguments.take(settings, arguments.TOKENIZER)
+    take(settings, arguments.TOKENIZER)
     loading = arguments.model_arguments(settings)
     quantising = quantization_arguments(settings, calls)
     compile_model(SimpleNamespace(forward=print), settings, calls)
@@ -72,8 +75,8 @@ def load(settings: Declared, calls: Any) -> tuple[dict[str, Any], dict[str, Any]
 
 def generate(settings: Declared) -> dict[str, Any]:
     """Everything that generating reads, as `PyTorchEngine` reads it."""
-    arguments.batching(settings)
-    arguments.traffic(settings)
+    Batching(**take(settings, arguments.BATCHING))
+    traffic(settings)
     settings.get("streaming")
     settings.get("random_seed")
     return arguments.generate_arguments(settings, 16)

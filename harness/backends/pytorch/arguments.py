@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.backends.batching import Batching
-from harness.backends.pacing import Traffic
+from harness.backends.pacing import TRAFFIC
+from harness.backends.settings import ConflictingSettingsError, take
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.backends.base import Declared
     from harness.jsontypes import JSON
 
@@ -75,17 +73,20 @@ GENERATE = {
 }
 """Request scope: `model.generate`."""
 
-TRAFFIC = ("enabled", "mode", "target_qps", "seed")
-"""Request scope: `traffic_simulation.*`, which upstream knows nothing of."""
+BATCHING = {
+    "batching.batch_size": "size",
+    "pytorch.batch_size": "size",
+    "batching.strategy": "strategy",
+    "batching.max_tokens_per_batch": "token_budget",
+}
+"""Request scope: `harness.backends.batching.Batching`, as upstream takes rows as they come."""
 
 ENGINE_PATHS = frozenset(
     {*MODEL, *BITSANDBYTES, *COMPILE, "pytorch.torch_compile", "quantization.quantization"}
     | {"parallelism.strategy", "parallelism.degree", "pytorch.num_processes"}
 )
 REQUEST_PATHS = frozenset(
-    {*GENERATE, "decoder.preset", "decoder.beam_search.enabled", "streaming", "random_seed"}
-    | {"batching.batch_size", "batching.strategy", "batching.max_tokens_per_batch", "pytorch.batch_size"}
-    | {f"traffic_simulation.{name}" for name in TRAFFIC}
+    {*GENERATE, "decoder.preset", "decoder.beam_search.enabled", "streaming", "random_seed"} | {*BATCHING, *TRAFFIC}
 )
 EITHER_PATHS = frozenset({"passthrough_kwargs"})
 """Goes to `from_pretrained` from a load job and to `generate` from a generate job."""
@@ -96,31 +97,6 @@ OBJECTS = {
     "continuous_batching_config": "ContinuousBatchingConfig",
 }
 """Passed-through arguments of `generate` that are objects, and their classes in transformers."""
-
-
-class ConflictingSettingsError(ValueError):
-    """Two settings of one experiment ask for different things of one upstream argument."""
-
-
-def take(settings: Declared, table: Mapping[str, str]) -> dict[str, Any]:
-    """The upstream arguments that `settings` declares by `table`, values as they are.
-
-    Raises:
-        ConflictingSettingsError: two paths give one argument different values.
-    """
-    arguments: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for path, name in table.items():
-        if path not in settings:
-            continue
-        value = settings[path]
-        if name in arguments and arguments[name] != value:
-            raise ConflictingSettingsError(
-                f"{path}={value!r} contradicts {origin[name]}={arguments[name]!r}: both are `{name}` upstream"
-            )
-        arguments[name] = value
-        origin[name] = path
-    return arguments
 
 
 def model_arguments(settings: Declared) -> dict[str, Any]:
@@ -173,38 +149,3 @@ def passthrough(settings: Declared) -> dict[str, Any]:
 
             given[name] = getattr(transformers, class_name)(**given[name])
     return given
-
-
-def batching(settings: Declared) -> Batching:
-    """How prompts are grouped: upstream takes rows as they come, so the harness groups them."""
-    given = take(
-        settings,
-        {
-            "batching.batch_size": "size",
-            "pytorch.batch_size": "size",
-            "batching.strategy": "strategy",
-            "batching.max_tokens_per_batch": "token_budget",
-        },
-    )
-    return Batching(**given)
-
-
-def traffic(settings: Declared) -> Traffic | None:
-    """When requests are handed over: upstream takes them at once, so the harness paces them.
-
-    Raises:
-        ConflictingSettingsError: enabled without a rate.
-    """
-    given = take(settings, {f"traffic_simulation.{name}": name for name in TRAFFIC})
-    if not given.pop("enabled", False):
-        return None
-    if given.get("target_qps") is None:
-        raise ConflictingSettingsError(
-            "traffic_simulation.enabled=True needs traffic_simulation.target_qps (requests/s)"
-        )
-    seed = given.get("seed")
-    return Traffic(
-        mode=str(given.get("mode", "constant")),
-        rate=float(cast("float", given["target_qps"])),
-        seed=None if seed is None else int(cast("int", seed)),
-    )

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import Calls, Declared, describe
-from harness.backends.pytorch.arguments import COMPILE, ConflictingSettingsError, take
+from harness.backends.pytorch.arguments import COMPILE
+from harness.backends.settings import ConflictingSettingsError, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable

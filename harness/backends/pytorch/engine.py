@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.backends.batching import form_batches
-from harness.backends.pacing import schedule
-from harness.backends.pytorch.arguments import batching, generate_arguments, traffic
+from harness.backends.batching import Batching, form_batches
+from harness.backends.pacing import schedule, traffic
+from harness.backends.pytorch.arguments import BATCHING, generate_arguments
 from harness.backends.pytorch.generate import Replica, Request, Work
 from harness.backends.pytorch.readback import describe_model
+from harness.backends.settings import take
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls, GenerateJob, Observation
@@ -42,7 +43,7 @@ class PyTorchEngine:
 
     def _request(self, job: GenerateJob) -> Request:
         settings = job.settings
-        grouping = batching(settings)
+        grouping = Batching(**take(settings, BATCHING))
         lengths = [len(ids) for ids in self._replica.loaded.tokenizer(list(job.prompts))["input_ids"]]
         batches = form_batches(lengths, grouping)
         paced = traffic(settings)

@@ -14,16 +14,14 @@ from harness.backends.pacing import wait_until
 from harness.backends.pytorch import compiling
 from harness.backends.pytorch.beams import describe_beams
 from harness.backends.pytorch.observe import Watch, watching
-from harness.backends.pytorch.steps import Tape
 from harness.backends.pytorch.streaming import timed_streamer
+from harness.backends.pytorch.tape import Tape
+from harness.backends.steps import thin
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls
     from harness.backends.pytorch.load import Loaded
     from harness.jsontypes import JSON
-
-SAMPLED_LOGITS = 256
-"""Most logits of a position that are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +185,7 @@ class _Run:
         if seed == self.request.seeds[0]:
             for row in rows:
                 if row in tape.first:
-                    values = tape.first[row]
-                    stride = max(1, -(-values.shape[0] // SAMPLED_LOGITS))
-                    self.seen.setdefault("logits", []).append(values[::stride].float().tolist())
+                    self.seen.setdefault("logits", []).append(thin(tape.first[row]))
 
 
 def _own_ids(ids: list[int], ending: set[int]) -> tuple[list[int], bool]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.pytorch import compiling
-from harness.backends.pytorch.arguments import TOKENIZER, model_arguments, take
+from harness.backends.pytorch.arguments import TOKENIZER, model_arguments
 from harness.backends.pytorch.quantize import quantization_arguments
+from harness.backends.settings import take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

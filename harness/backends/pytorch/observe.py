@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.backends.base import describe
-from harness.backends.pytorch.steps import Tape, recording_processors
+from harness.backends.pytorch.tape import Tape, recording_processors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.backends.base import Calls, Declared, LoadJob, Observation
-from harness.backends.pytorch.arguments import ConflictingSettingsError
 from harness.backends.pytorch.generate import Replica, Request
 from harness.backends.pytorch.load import Loaded, load_model
 from harness.backends.pytorch.readback import describe_model
+from harness.backends.settings import ConflictingSettingsError
 from harness.processes import die_with_parent
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.pytorch.arguments import BITSANDBYTES, ConflictingSettingsError, take
+from harness.backends.pytorch.arguments import BITSANDBYTES
+from harness.backends.settings import ConflictingSettingsError, take
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls, Declared

@@ -1,0 +1,115 @@
+"""The engine: `vllm.LLM`, or `AsyncLLM` where the config says how output is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from harness.backends.vllm.arguments import engine_arguments
+from harness.backends.vllm.generate import Run
+from harness.backends.vllm.readback import describe_core
+from harness.backends.vllm.requests import Requests
+from harness.backends.vllm.witness import QUALIFIED_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.backends.base import Calls, GenerateJob, LoadJob, Observation
+    from harness.jsontypes import JSON
+
+
+class VLLMEngine:
+    """A loaded engine that can be asked to generate."""
+
+    def __init__(self, engine: Any, requests: Requests, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.engine = engine
+        self.requests = requests
+        self.loop = loop
+        workers = self.ask("paramatrix_read_back")
+        shared = ("pid", "rank", "local_shapes", "decoder_layers", "missing_layers")
+        each: list[JSON] = [{name: worker[name] for name in shared} for worker in workers]
+        self._read_back = {**workers[0], "workers": each, **describe_core(engine)}
+
+    @classmethod
+    def load(cls, job: LoadJob, calls: Calls) -> VLLMEngine:
+        """Load in this process, and in those that the settings ask for."""
+        settings = job.settings
+        arguments = {
+            "model": job.model,
+            **({} if job.cache_dir is None else {"download_dir": job.cache_dir}),
+            **engine_arguments(settings, job.model),
+            "worker_extension_cls": QUALIFIED_NAME,
+        }
+        _spread_threads(arguments)
+        streaming = settings.get("streaming")
+        if streaming is None:
+            import vllm
+
+            engine = calls("LLM", vllm.LLM, **arguments)
+            loop = None
+        else:
+            loop = asyncio.new_event_loop()
+            engine = loop.run_until_complete(_asynchronous(arguments, calls))
+        defaults = {} if not settings.keys() & _DEFAULTS else engine.model_config.get_diff_sampling_param()
+        requests = Requests(
+            model=job.model,
+            streaming=None if streaming is None else bool(streaming),
+            defaults=defaults,
+            # an engine-wide seed shows only where requests bring none of their own
+            seeded="vllm.seed" not in settings,
+        )
+        return cls(engine, requests, loop)
+
+    def read_back(self) -> dict[str, JSON]:
+        """Facts taken right after loading."""
+        return dict(self._read_back)
+
+    def generate(self, job: GenerateJob, calls: Calls) -> Observation:
+        """Run the job while every worker notes what it is given."""
+        run = Run(self, self.requests, job, calls)
+        self.ask("paramatrix_watch", sorted(job.instruments))
+        try:
+            run.all()
+        finally:
+            noted = self.ask("paramatrix_seen")
+        return run.observation(noted)
+
+    def ask(self, method: str, *args: Any) -> Sequence[dict[str, Any]]:
+        """Call a method of the witness in every worker."""
+        answer = self.engine.collective_rpc(method, args=args)
+        if self.loop is not None:
+            answer = self.loop.run_until_complete(answer)
+        answers: Sequence[dict[str, Any]] = answer
+        return answers
+
+    def close(self) -> None:
+        """End the other processes."""
+        if self.loop is not None:
+            self.engine.shutdown()
+
+
+_DEFAULTS = {"vllm.generation_config", "vllm.override_generation_config"}
+"""Settings that change what a request has where it says nothing, so requests must start from that."""
+
+
+async def _asynchronous(arguments: dict[str, Any], calls: Calls) -> Any:
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    made = calls("AsyncEngineArgs", AsyncEngineArgs, **arguments)
+    return calls("AsyncLLM.from_engine_args", AsyncLLM.from_engine_args, made)
+
+
+def _spread_threads(arguments: dict[str, Any]) -> None:
+    """Give each worker process on CPU cores of its own, as upstream demands of more than one."""
+    import torch
+
+    workers = 1
+    for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        workers *= int(arguments.get(name) or 1)
+    if workers == 1 or torch.cuda.is_available():
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    shares = [cores[index::workers] or cores for index in range(workers)]
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(",".join(map(str, share)) for share in shares)

@@ -1,0 +1,183 @@
+"""What a worker's live objects say: the modules, tensors and counters that do the work.
+
+Runs in the worker's process. Config objects are quoted only where nothing else knows, under
+`config`, and never serve as evidence by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from harness.backends.base import describe
+from harness.backends.vllm import loading
+
+if TYPE_CHECKING:
+    from harness.jsontypes import JSON
+
+
+def describe_worker(worker: Any) -> dict[str, JSON]:
+    """Facts about weights, modules, attention, cache, compilation and this process."""
+    import torch
+    from vllm.compilation.counter import compilation_counter
+
+    runner = worker.model_runner
+    config = runner.vllm_config
+    model = runner.model
+    return {
+        "pid": os.getpid(),
+        "rank": int(worker.rank),
+        "worker_class": type(worker).__name__,
+        "runner_class": f"{type(runner).__module__}.{type(runner).__qualname__}",
+        "executor_backend": str(config.parallel_config.distributed_executor_backend),
+        "threads": torch.get_num_threads(),
+        "torch_seed": int(torch.initial_seed()),
+        "loads": loading.seen(),
+        **_weights(model),
+        **_modules(model),
+        **_attention(config),
+        **_cache(runner),
+        "compilation": {
+            "counters": {k: int(v) for k, v in vars(compilation_counter).items() if isinstance(v, int) and v},
+            "mode": _name(config.compilation_config.mode),
+            "cudagraph_mode": _name(config.compilation_config.cudagraph_mode),
+            "backend": str(config.compilation_config.backend),
+        },
+        "lora": _lora(runner),
+        "sampler_class": f"{type(runner.sampler).__module__}.{type(runner.sampler).__qualname__}",
+        "drafter_class": type(runner.drafter).__name__ if getattr(runner, "drafter", None) is not None else None,
+        "max_model_len": int(runner.max_model_len),
+    }
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "name", value))
+
+
+def _weights(model: Any) -> dict[str, JSON]:
+    dtypes: Counter[str] = Counter()
+    devices: Counter[str] = Counter()
+    shapes: dict[str, JSON] = {}
+    count = size = 0
+    for name, parameter in model.named_parameters():
+        dtypes[str(parameter.dtype)] += 1
+        devices[str(parameter.device)] += 1
+        count += parameter.numel()
+        size += parameter.numel() * parameter.element_size()
+        kind = ".".join(part for part in name.split(".") if not part.isdigit())
+        if parameter.dim() == 2 and kind not in shapes:
+            shapes[kind] = [str(parameter.dtype), *parameter.shape]
+    return {
+        "model_class": type(model).__name__,
+        "model_module": type(model).__module__,
+        "parameters": count,
+        "weight_bytes": size,
+        "parameter_dtypes": dict(dtypes),
+        "parameter_devices": dict(devices),
+        "local_shapes": shapes,
+    }
+
+
+def _modules(model: Any) -> dict[str, JSON]:
+    methods: Counter[str] = Counter()
+    absent = layers = 0
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if method is not None and hasattr(module, "weight") | hasattr(module, "qweight") | hasattr(
+            module, "output_size"
+        ):
+            methods[type(method).__name__] += 1
+        name = type(module).__name__
+        absent += name == "PPMissingLayer"
+        layers += name.endswith("DecoderLayer")
+    return {"quant_methods": dict(methods), "missing_layers": absent, "decoder_layers": layers}
+
+
+def _attention(config: Any) -> dict[str, JSON]:
+    backends: Counter[str] = Counter()
+    implementations: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
+    for layer in config.compilation_config.static_forward_context.values():
+        if not hasattr(layer, "impl"):
+            continue
+        backend = getattr(layer, "attn_backend", None)
+        backends[backend.get_name() if backend is not None else "unknown"] += 1
+        implementations[type(layer.impl).__name__] += 1
+        windows[str(getattr(layer, "sliding_window", None))] += 1
+    return {
+        "attention_backends": dict(backends),
+        "attention_implementations": dict(implementations),
+        "sliding_windows": dict(windows),
+    }
+
+
+def _cache(runner: Any) -> dict[str, JSON]:
+    tensors = [item for item in runner.kv_caches if hasattr(item, "shape")]
+    kinds = Counter(str(describe(item)).split("[", 1)[1] for item in tensors)
+    blocks = getattr(runner, "kv_cache_config", None)
+    groups = getattr(blocks, "kv_cache_groups", None) or []
+    specs = [group.kv_cache_spec for group in groups]
+    return {
+        "kv_cache": {
+            "tensors": dict(kinds),
+            "dtypes": sorted({str(item.dtype) for item in tensors}),
+            "bytes": sum(int(item.numel()) * int(item.element_size()) for item in tensors),
+            "blocks": int(getattr(blocks, "num_blocks", 0) or 0),
+            "block_size": sorted({int(spec.block_size) for spec in specs}),
+            "specs": sorted({type(spec).__name__ for spec in specs}),
+            "spec_dtypes": sorted({str(getattr(spec, "dtype", None)) for spec in specs}),
+        }
+    }
+
+
+def _lora(runner: Any) -> JSON:
+    manager = getattr(runner, "lora_manager", None)
+    if manager is None:
+        return None
+    inner = getattr(manager, "_adapter_manager", None)
+    modules = Counter(type(module).__name__ for module in getattr(inner, "modules", {}).values())
+    return {
+        "manager": type(manager).__name__,
+        "modules": dict(modules),
+        "slots": describe(getattr(inner, "lora_slots", None)),
+    }
+
+
+def describe_core(engine: Any) -> dict[str, JSON]:
+    """The engine core's own parts, where it lives in this process, and the settled config."""
+    config = getattr(engine, "llm_engine", engine).vllm_config
+    facts: dict[str, JSON] = {
+        "engine_class": type(engine).__name__,
+        "config": {
+            "cache": _plain(config.cache_config),
+            "scheduler": _plain(config.scheduler_config),
+            "parallel": _plain(config.parallel_config),
+            "model": {
+                name: describe(getattr(config.model_config, name, None))
+                for name in ("dtype", "quantization", "max_model_len", "seed", "revision", "generation_config")
+            },
+        },
+    }
+    client = getattr(getattr(engine, "llm_engine", None), "engine_core", None)
+    core = getattr(client, "engine_core", None)
+    facts["core_client"] = type(client).__name__
+    if core is not None:
+        scheduler = core.scheduler
+        facts["executor_class"] = type(core.model_executor).__name__
+        facts["scheduler"] = {
+            "class": type(scheduler).__name__,
+            "max_num_running_reqs": int(scheduler.max_num_running_reqs),
+            "max_num_scheduled_tokens": int(scheduler.max_num_scheduled_tokens),
+            "waiting": type(scheduler.waiting).__name__,
+            "async": bool(core.async_scheduling),
+            "block_hasher": getattr(getattr(core, "request_block_hasher", None), "__qualname__", None),
+            "connector": type(scheduler.connector).__name__,
+        }
+    return facts
+
+
+def _plain(config: Any) -> dict[str, JSON]:
+    """The fields of a config object that are plain values."""
+    kinds = (bool, int, float, str, type(None))
+    return {name: value for name, value in vars(config).items() if isinstance(value, kinds)}
