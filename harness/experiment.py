@@ -15,7 +15,8 @@ from harness.variants import VariantError, Variants
 from harness.verdict import Cause, Outcome, Verdict
 
 REUSED: Final = "reused"
-"""Outcome of an attempt that was not made: an earlier observation of the same run stands in."""
+"""Outcome of an attempt that was not made: an earlier one of the same run stands in."""
+_TRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Experiment:
         self.snapshot = snapshot
         self.variants = variants
         self._controls: dict[str, Attempt] = {}
+        self._failed_controls: dict[str, list[Attempt]] = {}
 
     def run(self, cell: Cell) -> Result:
         """Run and judge one cell. Never raises for what the backend does."""
@@ -99,7 +101,7 @@ class Experiment:
         if outside := outside_cause(first.failure):
             result.verdict = Verdict(outside, first.failure.line)
             return
-        control = self._observe(result, "control", cell.control, fresh=True)
+        control = self._given_up(cell, result) or self._observe(result, "control", cell.control, fresh=True)
         if control.seen is None:
             result.verdict = _control_failed(control)
             return
@@ -118,13 +120,26 @@ class Experiment:
         """The control's observation: shared between cells whose controls are the same run."""
         known = self._controls.get(cell.control.key)
         if known is not None:
-            result.attempts.append(Made("control", known, REUSED))
-            result.control = known
-            return known
+            return self._reuse(known, result)
+        if failed := self._given_up(cell, result):
+            return failed
         control = self._observe(result, "control", cell.control)
         if control.seen is None:
             control = self._observe(result, "control", cell.control, fresh=True)
         return control
+
+    def _given_up(self, cell: Cell, result: Result) -> Attempt | None:
+        """The last failure of a control that failed twice, once at least in a fresh engine: a third would tell nothing.
+
+        It would cost every cell that shares the control the same time, a hang its whole limit.
+        """
+        failed = self._failed_controls.get(cell.control.key, [])
+        return self._reuse(failed[-1], result) if len(failed) >= _TRIES else None
+
+    def _reuse(self, known: Attempt, result: Result) -> Attempt:
+        result.attempts.append(Made("control", known, REUSED))
+        result.control = known
+        return known
 
     def _observe(
         self, result: Result, role: Literal["treated", "control"], run: Run, *, fresh: bool = False
@@ -139,6 +154,9 @@ class Experiment:
             result.control = attempt
             if attempt.seen is not None:
                 self._controls[run.key] = attempt
+                self._failed_controls.pop(run.key, None)
+            else:
+                self._failed_controls.setdefault(run.key, []).append(attempt)
         return attempt
 
 

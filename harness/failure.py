@@ -29,19 +29,31 @@ class Failure:
     traceback: str = ""
     log: str = ""
     oom_killed: bool = False
+    """The kernel's out-of-memory killer struck meanwhile."""
+    root: str = ""
+    """What another process said, where the error only points at it; see `harness.rootcause`."""
+    child_died: bool = False
+    """A process that the engine had started ended without raising anything."""
 
     @classmethod
     def parse(cls, facts: Mapping[str, JSON]) -> Failure:
         """From the wire."""
-        text = {
-            k: str(facts[k]) for k in ("phase", "kind", "type", "message", "where", "traceback", "log") if k in facts
-        }
-        return cls(**text, oom_killed=bool(facts.get("oom_killed", False)))
+        names = ("phase", "kind", "type", "message", "where", "traceback", "log", "root")
+        text = {name: str(facts[name]) for name in names if name in facts}
+        return cls(
+            **text, oom_killed=bool(facts.get("oom_killed", False)), child_died=bool(facts.get("child_died", False))
+        )
+
+    @property
+    def said(self) -> str:
+        """What tells whose fault it was: the root cause, else type and message."""
+        return self.root or f"{self.type}: {self.message}"
 
     @property
     def line(self) -> str:
-        """Type and message on one line."""
-        return one_line(f"{self.type}: {self.message}")
+        """What was said, on one line; of a crash also how the process ended."""
+        ended = f"{self.type}: {self.message}: " if self.root and self.kind == "crashed" else ""
+        return one_line(ended + self.said)
 
 
 def one_line(text: str, limit: int = 300) -> str:
@@ -74,7 +86,7 @@ _MISSING_HARDWARE = re.compile(
 )
 _MISSING_MODEL = re.compile(
     r"is not a local folder and is not a valid model identifier|We couldn't connect to|LocalEntryNotFound"
-    r"|Repository Not Found|does not appear to have (?:a file named|files named)|gated repo|offline mode",
+    r"|Repository Not Found|Cannot find any model weights|does not appear to have (?:a file named|files named)|gated repo|offline mode",
     re.IGNORECASE,
 )
 _BROKEN_LIBRARY = re.compile(
@@ -89,29 +101,46 @@ _ENVIRONMENT = re.compile(
     r"|No such file or directory: '?(?:ninja|nvcc|gcc|cc|clang|[cg]\+\+)\b"
     r"|Command .{0,60}\b(?:gcc|g\+\+|cc|clang|nvcc|ninja)'.*non-zero exit"
     r"|InvalidCxxCompiler|CppCompileError|fatal error: .{1,80}: No such file|CUDA_HOME|libcuda\.so cannot"
-    r"|command not found"
+    r"|command not found|returned non-zero exit status 12[67]\b"
     r"|Connection (?:refused|reset|aborted|timed out)|Name or service not known|Temporary failure in name resolution"
     r"|Could not resolve host|Max retries exceeded|CERTIFICATE_VERIFY_FAILED|outgoing traffic has been disabled"
     r"|Too Many Requests|Network is unreachable|Address already in use|Too many open files|NCCL error"
     r"|driver version is insufficient",
     re.IGNORECASE | re.DOTALL,
 )
+_MEMORY_SHORT = re.compile(
+    r"\(\d[\d.]*/(?P<total>\d+(?:\.\d+)?) GiB\).{0,60}\bis less than (?:desired|requested)\b"
+    r".{0,80}?\b(?P<wanted>\d+(?:\.\d+)?) GiB\)",
+    re.DOTALL,
+)
+"""vLLM measures first: `Free memory on device cuda:0 (3.1/79.1 GiB) on startup is less than desired …`."""
+
+
+def _memory_short(text: str) -> Cause | None:
+    """Refused for memory: taken by others right now, or more than there is."""
+    found = _MEMORY_SHORT.search(text)
+    if found is None:
+        return None
+    return Cause.OUT_OF_MEMORY if float(found["wanted"]) > float(found["total"]) else Cause.ENVIRONMENT
 
 
 def is_out_of_memory(failure: Failure) -> bool:
-    """True for allocator errors and for the kernel's out-of-memory killer."""
-    return failure.oom_killed or bool(_OUT_OF_MEMORY.search(f"{failure.type} {failure.message}"))
+    """True for allocator errors, for the kernel's out-of-memory killer, and for more than the machine has."""
+    if failure.oom_killed and (failure.kind == "crashed" or failure.child_died):
+        return True
+    return bool(_OUT_OF_MEMORY.search(failure.said)) or _memory_short(failure.said) is Cause.OUT_OF_MEMORY
 
 
 def outside_cause(failure: Failure) -> Cause | None:
     """The cause when the failure is not the parameter's doing, else None."""
     if failure.where == "harness" or failure.kind == "not_forwarded":
         return Cause.HARNESS_ERROR
-    if failure.kind == "host_lost":
+    died = failure.kind == "crashed" or failure.child_died
+    if failure.kind == "host_lost" or (died and _BROKEN_LIBRARY.search(failure.log)):
         return Cause.ENVIRONMENT
-    if failure.kind == "crashed" and _BROKEN_LIBRARY.search(failure.log):
-        return Cause.ENVIRONMENT
-    text = f"{failure.type}: {failure.message}"
+    text = failure.said
+    if short := _memory_short(text):
+        return short if short is Cause.ENVIRONMENT else None
     for pattern, cause in (
         (_ENVIRONMENT, Cause.ENVIRONMENT),
         (_MISSING_PACKAGE, Cause.MISSING_PACKAGE),
@@ -120,7 +149,7 @@ def outside_cause(failure: Failure) -> Cause | None:
     ):
         if pattern.search(text):
             return cause
-    if failure.type.split(".")[-1] in {"ImportError", "ModuleNotFoundError", "PackageNotFoundError"}:
+    if text.partition(":")[0].split(".")[-1] in {"ImportError", "ModuleNotFoundError", "PackageNotFoundError"}:
         return Cause.MISSING_PACKAGE
     return None
 
@@ -129,4 +158,6 @@ def blamed_cause(failure: Failure) -> Cause:
     """The cause of a failure that has been shown to be the parameter's."""
     if is_out_of_memory(failure):
         return Cause.OUT_OF_MEMORY
+    if failure.child_died:
+        return Cause.CRASHED
     return {"crashed": Cause.CRASHED, "timed_out": Cause.TIMED_OUT}.get(failure.kind, Cause.REJECTED)

@@ -151,6 +151,8 @@ def _failed(attempt: Attempt) -> dict[str, JSON]:
 def _failure(failure: Failure) -> dict[str, JSON]:
     facts: dict[str, JSON] = {"phase": failure.phase, "kind": failure.kind, "type": failure.type}
     facts["message"] = failure.message[:2000]
+    if failure.root:
+        facts["root"] = failure.root[:2000]
     if failure.traceback:
         facts["traceback"] = failure.traceback[-2000:]
     if failure.log:

@@ -223,15 +223,37 @@ def test_controls_are_shared_between_cells_and_the_record_says_so() -> None:
     assert results[1].verdict.cause is Cause.CONFIRMED
 
 
-def test_a_control_that_failed_is_not_shared() -> None:
-    cells = plan(parameter("decoder.top_k", Value(1), Value(2)))
-    script = Script([GOOD], [CRASHED, CRASHED, NOTHING])
+def of_three_cells(treated: Sequence[Attempt], control: Sequence[Attempt]) -> tuple[list[Cause], Script, list[Result]]:
+    """Cells that share a control."""
+    cells = plan(parameter("decoder.top_k", Value(1), Value(2), Value(3)))
+    script = Script(treated, control)
     experiment = Experiment(script, {}, Variants(Path("unused")))
-    causes = []
+    results = []
     for planned in cells:
         script.treated_key = planned.treated.key
-        causes.append(experiment.run(planned).verdict.cause)
-    assert causes == [Cause.ENVIRONMENT, Cause.CONFIRMED]
+        results.append(experiment.run(planned))
+    return [result.verdict.cause for result in results], script, results
+
+
+def test_a_control_that_failed_twice_is_given_up_for_all_cells_that_share_it() -> None:
+    causes, script, results = of_three_cells([GOOD], [HANGS])
+    assert causes == [Cause.ENVIRONMENT] * 3
+    controls = [fresh for role, fresh in script.asked if role == CONTROL]
+    assert controls == [False, True]
+    assert results[2].attempts[-1].outcome == REUSED
+    assert results[2].verdict.reason == results[0].verdict.reason
+
+
+def test_a_control_that_fails_as_its_treated_runs_do_is_given_up_after_two_fresh_engines() -> None:
+    causes, script, _ = of_three_cells([HANGS], [HANGS])
+    assert causes == [Cause.ENVIRONMENT] * 3
+    assert [fresh for role, fresh in script.asked if role == CONTROL] == [True, True]
+
+
+def test_a_control_that_failed_once_is_tried_again() -> None:
+    causes, script, _ = of_three_cells([REJECTED], [CRASHED, NOTHING])
+    assert causes == [Cause.ENVIRONMENT, Cause.REJECTED, Cause.REJECTED]
+    assert [fresh for role, fresh in script.asked if role == CONTROL] == [True, True, True]
 
 
 def test_controls_of_other_engines_are_not_shared() -> None:

@@ -51,6 +51,25 @@ ENVIRONMENT = [
     ("httpx.ConnectError", "[Errno -3] Temporary failure in name resolution"),
     ("requests.exceptions.SSLError", "HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded"),
     ("AssertionError", "libcuda.so cannot found!"),
+    (
+        "ValueError",
+        (
+            "Free memory on device cuda:0 (3.10/79.10 GiB) on startup is less than desired GPU memory utilization "
+            "(0.9, 71.19 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes."
+        ),
+    ),
+    (
+        "ValueError",
+        (
+            "Available memory on node 0 (13.71/15.09 GiB) on startup is less than desired CPU memory utilization "
+            "(0.97, 14.64 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction of CPU "
+            "memory reserved (despite its name)."
+        ),
+    ),
+    (
+        "subprocess.CalledProcessError",
+        "Command 'lscpu --json --extended=CPU,CORE,NODE --online' returned non-zero exit status 127.",
+    ),
 ]
 
 MISSING_PACKAGE = [
@@ -117,6 +136,7 @@ MISSING_MODEL = [
     ("huggingface_hub.errors.LocalEntryNotFoundError", "An error happened while trying to locate the file on the Hub"),
     ("huggingface_hub.errors.OfflineModeIsEnabled", "Cannot reach https://huggingface.co/x: offline mode is enabled."),
     ("OSError", "You are trying to access a gated repo."),
+    ("RuntimeError", "Cannot find any model weights with `/models/tiny`"),
     ("OSError", "/models/x does not appear to have a file named pytorch_model.bin or model.safetensors."),
 ]
 
@@ -180,6 +200,14 @@ REJECTIONS = [
     ("NotImplementedError", "Got `num_return_sequences` with assisted generation, which is not supported"),
     ("KeyError", "'c++'"),
     ("AssertionError", "block_size must be a multiple of 16"),
+    ("RuntimeError", "Unsupported CPU attention configuration: head_dim=20 isa=1 kv_cache_idx=0"),
+    (
+        "ValueError",
+        (
+            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the "
+            "engine (this flag also controls CPU memory reservation on the CPU backend, despite its name)."
+        ),
+    ),
 ]
 
 
@@ -207,6 +235,13 @@ def test_a_rejection_that_only_mentions_a_tool_is_still_a_rejection(kind: str, t
         ("MemoryError", "Unable to allocate 7.28 TiB for an array"),
         ("MemoryError", ""),
         ("RuntimeError", "std::bad_alloc"),
+        (
+            "ValueError",
+            (
+                "Available memory on node 0 (13.61/15.09 GiB) on kv cache allocation is less than requested memory for "
+                "kv (1048576.0 GiB). Decrease --kv-cache-memory-bytes, or reduce CPU memory used by other processes."
+            ),
+        ),
     ],
 )
 def test_running_out_of_memory_is_recognised(kind: str, text: str) -> None:
@@ -267,6 +302,8 @@ def test_one_line_is_one_line_of_limited_length(text: str, limit: int) -> None:
 
 
 def test_a_failure_survives_the_wire() -> None:
-    failure = Failure("load", "crashed", "T", "m", "harness", "trace", "log", oom_killed=True)
+    failure = Failure(
+        "load", "crashed", "T", "m", "harness", "trace", "log", oom_killed=True, root="r", child_died=True
+    )
     facts = {name: getattr(failure, name) for name in Failure.__slots__}
     assert Failure.parse({**facts, "unknown": 1}) == failure
