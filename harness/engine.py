@@ -13,7 +13,6 @@ import select
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, cast
 
-from harness import processes
+from harness import processes, rootcause, scratch, sharedmemory
 from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
 from harness.jsontypes import JSON
 from harness.wire import Interrupted, Message, PeerGone, Wire, WireTimeout
@@ -31,6 +30,8 @@ HARNESS_FOLDER = f"{Path(__file__).parent}{os.sep}"
 """As code objects name it: unresolved, so that a checkout behind a symbolic link is still ours."""
 BOUNDARY = Calls.__call__.__code__
 _TAIL = 4000
+_LOG = 1 << 18
+"""Bytes of log in which a root cause is looked for."""
 
 
 @dataclass(slots=True)
@@ -42,6 +43,9 @@ class EngineProcess:
     wire: Wire
     scratch: Path
     loaded: Message | None = None
+    shared_before: frozenset[str] = field(default_factory=sharedmemory.names)
+    held: set[tuple[str, int]] = field(default_factory=set)
+    """Shared memory that its processes were seen to map."""
     oom_kills_before: int = field(default_factory=lambda: oom_kills())  # noqa: PLW0108 - defined below
     pidfd: int = field(init=False)
     status: int | None = None
@@ -59,16 +63,18 @@ class EngineProcess:
         Raises:
             PeerGone: `client`, the descriptor that requests come from, was closed: nobody waits any more.
         """
+        # what an earlier run printed explains nothing about this one; a load begins with the log
+        since = self._log_size() if message else 0
         try:
             if message:
                 self.wire.send(message)
-            return self.wire.receive(timeout_s, watch=(self.pidfd, client))
+            answer = self.wire.receive(timeout_s, watch=(self.pidfd, client))
         except Interrupted as end:
             if self.pidfd not in end.ready:
                 raise PeerGone("the client left") from None
-            return self._crashed(phase)
+            return self._crashed(phase, since)
         except WireTimeout:
-            tail = self.log_tail()
+            tail = self.log(since)[-_TAIL:]
             self.end()
             return failure(
                 phase,
@@ -78,17 +84,34 @@ class EngineProcess:
                 log=tail,
             )
         except PeerGone:
-            return self._crashed(phase)
+            return self._crashed(phase, since)
+        self.held |= sharedmemory.held_by(processes.tree(self.pid))
+        if isinstance(facts := answer.get("failure"), dict):
+            self._explain(facts, since)
+        return answer
 
-    def _crashed(self, phase: str) -> Message:
+    def _explain(self, facts: Message, since: int) -> None:
+        """Add the root cause to an error that points at another process's."""
+        log = self.log(since)
+        root = rootcause.find(str(facts["type"]), str(facts["message"]), log)
+        if root is None:
+            return
+        facts |= {"root": root.text, "child_died": root.died, "log": log[-_TAIL:]}
+        facts["oom_killed"] = root.died and oom_kills() > self.oom_kills_before
+        if root.raised and _ours(root.raised.file, root.raised.function):
+            facts["where"] = "harness"
+
+    def _crashed(self, phase: str, since: int) -> Message:
         status = self.end()
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        log = self.log(since)
         return failure(
             phase,
             "crashed",
             type="EngineDied",
             message=f"engine process {processes.describe_status(status)} during {phase}",
-            log=self.log_tail(),
+            log=log[-_TAIL:],
+            root=rootcause.last_words(log),
             oom_killed=killed and oom_kills() > self.oom_kills_before,
         )
 
@@ -98,68 +121,80 @@ class EngineProcess:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
-    def log_tail(self) -> str:
-        """The end of what the library printed."""
+    def log(self, since: int = 0) -> str:
+        """What the library printed after the first `since` bytes; the end of it if that is much."""
         try:
-            data = (self.scratch / "log").read_bytes()
+            with (self.scratch / "log").open("rb") as file:
+                file.seek(max(since, self._log_size() - _LOG))
+                return file.read().decode(errors="replace")
         except OSError:
             return ""
-        return data[-_TAIL:].decode(errors="replace")
+
+    def _log_size(self) -> int:
+        try:
+            return (self.scratch / "log").stat().st_size
+        except OSError:
+            return 0
 
     def end(self) -> int:
-        """Kill the process group and close the pipe; the wait status. A second call does nothing.
+        """End the process and close the pipe; the wait status. A second call does nothing.
 
         A process that is already dying keeps the status it dies of: the kernel closes its
         pipe only after that is settled.
         """
         if self.status is None:
-            self.status = processes.end_group(self.pid)
+            # all below the host: what a dead engine leaves has become the host's already
+            self.held |= sharedmemory.held_by(processes.tree(os.getpid()))
+            self.status = processes.end(self.pid)
             self.wire.close()
             os.close(self.pidfd)
         return self.status
 
-    def discard(self) -> None:
-        """End the process and remove its scratch folder."""
-        self.end()
+    def remove(self) -> None:
+        """Remove the scratch folder and shared memory of an engine of which no process is left."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+        sharedmemory.remove(self.held, self.shared_before)
 
 
-def start(backend: Backend, engine: Message, close_fds: list[int]) -> EngineProcess:
+def start(backend: Backend, engine: Message, folder: Path, close_fds: list[int]) -> EngineProcess:
     """Fork an engine process that begins to load `engine` at once.
 
     Args:
         backend: preloaded in this process.
         engine: {"key", "model", "cache_dir", "settings"}.
+        folder: made for this engine; its log and temporary files go there.
         close_fds: descriptors of this process that the child must not hold open.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="paramatrix-engine-"))
+    folder.mkdir()
     from_host, to_engine = os.pipe()
     from_engine, to_host = os.pipe()
     pid = os.fork()
     if pid == 0:
         for fd in (*close_fds, to_engine, from_engine):
             os.close(fd)
-        _child(backend, engine, Wire(from_host, to_host), scratch)
+        _child(backend, engine, Wire(from_host, to_host), folder)
     os.close(from_host)
     os.close(to_host)
-    return EngineProcess(key=str(engine["key"]), pid=pid, wire=Wire(from_engine, to_engine), scratch=scratch)
+    return EngineProcess(key=str(engine["key"]), pid=pid, wire=Wire(from_engine, to_engine), scratch=folder)
 
 
-def _child(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> NoReturn:
+def _child(backend: Backend, engine: Message, wire: Wire, folder: Path) -> NoReturn:
     """Everything the forked process does. Never returns into the host's code."""
     code = 1
     try:
         os.setsid()
         processes.die_with_parent()
-        log = os.open(scratch / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        processes.adopt_orphans()
+        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(scratch)
+        os.chdir(folder)
+        scratch.use_for_temporary_files(folder)
         sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
         faulthandler.enable(file=2)
-        _serve(backend, engine, wire, scratch)
+        _serve(backend, engine, wire, folder)
         code = 0
     except PeerGone:
         code = 0
@@ -169,7 +204,7 @@ def _child(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> NoRe
         os._exit(code)
 
 
-def _serve(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> None:
+def _serve(backend: Backend, engine: Message, wire: Wire, folder: Path) -> None:
     loaded: list[Engine] = []
     calls = Calls()
     settings = Declared(_mapping(engine["settings"]))
@@ -180,7 +215,7 @@ def _serve(backend: Backend, engine: Message, wire: Wire, scratch: Path) -> None
             model=str(engine["model"]),
             cache_dir=None if cache_dir is None else str(cache_dir),
             settings=settings,
-            scratch=str(scratch),
+            scratch=str(folder),
         )
         loaded.append(backend.load(job, calls))
         return {"read_back": loaded[0].read_back()}
@@ -260,7 +295,11 @@ def _where(error: BaseException) -> str:
     if frame is None:
         return "harness"
     code = frame.tb_frame.f_code
-    return "harness" if code.co_filename.startswith(HARNESS_FOLDER) and code is not BOUNDARY else "upstream"
+    return "harness" if _ours(code.co_filename, code.co_name) else "upstream"
+
+
+def _ours(file: str, function: str) -> bool:
+    return file.startswith(HARNESS_FOLDER) and (file, function) != (BOUNDARY.co_filename, BOUNDARY.co_name)
 
 
 def _type_name(error: BaseException) -> str:

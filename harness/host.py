@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from harness import processes
+from harness import processes, scratch
 from harness.backends.base import Observation
 from harness.declare import Seen
 from harness.failure import Failure, one_line
 from harness.jsontypes import JSON
 from harness.plan import Run
+from harness.scratch import MARK, Scratch
 from harness.wire import Message, PeerGone, Wire, WireTimeout
 
 
@@ -40,8 +41,6 @@ class Limits:
 
 
 HARNESS_ROOT: Final = Path(__file__).parent.parent
-MARK: Final = "PARAMATRIX_HOST"
-"""Environment variable that all processes of a host inherit, by which they can be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,8 @@ class Launcher:
     """What stands before `-m harness.worker`: an interpreter, or `docker run … python`."""
     root: Path = HARNESS_ROOT
     """Put on PYTHONPATH, so that the interpreter finds `harness`."""
+    version: str | None = None
+    """What one of the backend's packages must be, where a version was asked for."""
 
     def missing(self) -> str | None:
         """Why the command cannot be started at all, or None."""
@@ -70,6 +71,7 @@ class Launcher:
             raise HostUnavailable(f"{self.command[0]} does not exist")
         path = os.pathsep.join(filter(None, (str(self.root), os.environ.get("PYTHONPATH"))))
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", MARK: mark}
+        own["SPT_NOENV"] = "1"  # setproctitle writes titles over the environment, and the mark with it
         threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
         try:
             return subprocess.Popen(
@@ -89,10 +91,27 @@ class Launcher:
         """The interpreter's snapshot: versions, CPU, memory, GPUs.
 
         Raises:
-            HostUnavailable: the interpreter is missing or cannot run the worker.
+            HostUnavailable: the interpreter is missing, cannot run the worker, or has another version.
         """
+        snapshot = self._answer("describe", backend, timeout_s, "snapshot")
+        self._check_version(snapshot)
+        return snapshot
+
+    def interface(self, backend: str, timeout_s: float = 300.0) -> dict[str, JSON]:
+        """What the installed libraries offer: see `harness.backends.upstream.Interface`.
+
+        Raises:
+            HostUnavailable: the interpreter is missing, cannot run the worker, or cannot import the library.
+        """
+        found = self._answer("interface", backend, timeout_s, "interface")
+        if failed := found.get("failed"):
+            raise HostUnavailable(f"the {backend} interface cannot be read: {failed}")
+        return found
+
+    def _answer(self, verb: str, backend: str, timeout_s: float, wanted: str) -> dict[str, JSON]:
+        """The one JSON object that the worker prints when asked `verb`."""
         with tempfile.TemporaryDirectory(prefix="paramatrix-") as folder:
-            process = self.popen(["describe", backend], subprocess.PIPE, Path(folder))
+            process = self.popen([verb, backend], subprocess.PIPE, Path(folder))
             try:
                 out, err = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
@@ -100,13 +119,22 @@ class Launcher:
                 process.communicate()
                 raise HostUnavailable(f"{self.command[0]} gave no answer within {timeout_s:g} s") from None
         try:
-            snapshot = json.loads(out.decode().strip().splitlines()[-1])
+            answer = json.loads(out.decode().strip().splitlines()[-1])
         except (ValueError, IndexError):
             said = one_line((err or out).decode(errors="replace")[-300:])
-            raise HostUnavailable(f"{self.command[0]} gave no snapshot: {said or 'no answer'}") from None
-        if not isinstance(snapshot, dict):
+            raise HostUnavailable(f"{self.command[0]} gave no {wanted}: {said or 'no answer'}") from None
+        if not isinstance(answer, dict):
             raise HostUnavailable(f"expected a JSON object, got {one_line(out.decode(errors='replace'))}")
-        return snapshot
+        return answer
+
+    def _check_version(self, snapshot: Mapping[str, JSON]) -> None:
+        """One version must never be measured under another's name."""
+        packages = snapshot.get("packages")
+        there = {name: str(v) for name, v in packages.items() if v} if isinstance(packages, dict) else {}
+        # a build is of the version: 2.13.0+cpu is a 2.13.0
+        if self.version and not {self.version} & {part for v in there.values() for part in (v, v.partition("+")[0])}:
+            shown = ", ".join(f"{name} {version}" for name, version in there.items()) or "none of its packages"
+            raise HostUnavailable(f"{self.command[0]} is asked for as version {self.version}, but has {shown}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,26 +176,41 @@ class BackendHost:
         """Seconds the last start took: the import of the library."""
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
-        self._folder: Path | None = None
+        self._scratch: Scratch | None = None
         self._mark = ""
+        self._unavailable = ""
 
     def start(self) -> None:
         """Start the worker and wait until it has imported the library.
+
+        A start that failed is not tried again: it would fail for every cell, and take its time.
 
         Raises:
             HostUnavailable: it cannot be started, or the import fails.
         """
         if self._process is not None:
             return
+        if self._unavailable:
+            raise HostUnavailable(self._unavailable)
+        try:
+            self._start()
+        except HostUnavailable as error:
+            self._unavailable = str(error)
+            raise
+
+    def _start(self) -> None:
         began = time.perf_counter()
-        self._folder = Path(tempfile.mkdtemp(prefix="paramatrix-host-"))
         self._mark = secrets.token_hex(8)
         arguments = ["serve", self.backend, str(self.keep)]
         try:
-            with (self._folder / "log").open("wb") as log:
-                self._process = self.launcher.popen(arguments, log.fileno(), self._folder, self._mark)
+            self._scratch = scratch.make(self._mark)
+            with (self._scratch.path / "log").open("wb") as log:
+                self._process = self.launcher.popen(arguments, log.fileno(), self._scratch.path, self._mark)
+        except OSError as error:
+            self._remove_scratch()
+            raise HostUnavailable(f"no folder for the {self.backend} host's log: {error}") from error
         except HostUnavailable:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove_scratch()
             raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -229,8 +272,12 @@ class BackendHost:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         processes.end_marked(f"{MARK}={self._mark}")
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_scratch()
+
+    def _remove_scratch(self) -> None:
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
 
     @property
     def pid(self) -> int | None:
@@ -238,8 +285,10 @@ class BackendHost:
         return None if self._process is None else self._process.pid
 
     def _log_tail(self) -> str:
+        if self._scratch is None:
+            return ""
         try:
-            return (self._folder / "log").read_bytes()[-2000:].decode(errors="replace") if self._folder else ""
+            return (self._scratch.path / "log").read_bytes()[-2000:].decode(errors="replace")
         except OSError:
             return ""
 

@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -22,8 +22,10 @@ def die_with_parent() -> None:
 def adopt_orphans() -> None:
     """Make orphaned descendants children of this process, so that none is out of reach.
 
-    An engine may start processes of its own that leave its process group and outlive it;
-    as their new parent we still see and end them. See prctl(2), PR_SET_CHILD_SUBREAPER.
+    An engine may start processes of its own that leave its process group and outlive it. Both the
+    engine and its host adopt: while an engine lives, all that descends from it is below it, and what
+    becomes a child of the host has lost its engine. So no engine's processes are mistaken for another's.
+    See prctl(2), PR_SET_CHILD_SUBREAPER.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
@@ -35,14 +37,26 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def children() -> set[int]:
-    """Process ids of this process's children, zombies included."""
+def children(pid: int | None = None) -> set[int]:
+    """Process ids of a process's children (this one's by default), zombies included."""
     found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found.update(int(pid) for pid in (task / "children").read_text().split())
-        except OSError:
-            continue
+    try:
+        for task in Path(f"/proc/{pid or 'self'}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found.update(int(child) for child in (task / "children").read_text().split())
+    except OSError:
+        pass  # it ended meanwhile
+    return found
+
+
+def tree(pid: int) -> set[int]:
+    """A process and all that descends from it."""
+    found = {pid}
+    left = [pid]
+    while left:
+        new = children(left.pop()) - found
+        found |= new
+        left += new
     return found
 
 
@@ -63,30 +77,49 @@ def reap(pid: int, timeout_s: float) -> int | None:
         pause = min(pause * 2, 0.05)
 
 
-def end_group(pid: int, *, patience_s: float = 2.0) -> int:
-    """End the process group led by child `pid`: SIGTERM, then SIGKILL. Its wait status."""
-    _signal_group(pid, signal.SIGTERM)
+def end(pid: int, *, patience_s: float = 2.0) -> int:
+    """End the child `pid`: SIGTERM to the process group it leads, then SIGKILL to itself. Its wait status.
+
+    What it leaves behind is for `sweep`: killing the whole group would take the resource tracker along.
+    """
+    _signal(os.killpg, pid, signal.SIGTERM)
     status = reap(pid, patience_s)
-    _signal_group(pid, signal.SIGKILL)
     if status is None:
+        _signal(os.kill, pid, signal.SIGKILL)
         status = reap(pid, 30.0)
     return -1 if status is None else status
 
 
-def sweep(keep: Iterable[int]) -> list[int]:
-    """Kill and reap every child of this process that is not in `keep`; the ids it ended.
+def sweep(keep: Iterable[int], *, patience_s: float = 2.0) -> list[int]:
+    """Kill and reap every child of this process that is not in `keep`, until there is none; the ids it ended.
 
-    Loops because an orphan's own children arrive here only once it is dead.
+    Loops because an orphan's own children arrive here only once it is dead. The standard library's
+    resource tracker goes last: it removes the shared memory and semaphores of those who died without
+    doing so, and leaves by itself once nobody holds its pipe.
+
+    Raises:
+        TimeoutError: a process does not end although it was killed (a driver holds it).
     """
     wanted = set(keep)
     ended: list[int] = []
     while extra := children() - wanted:
-        for pid in extra:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            reap(pid, 10.0)
+        trackers = {pid for pid in extra if _is_resource_tracker(pid)}
+        for pid in extra - trackers or trackers:
+            status = reap(pid, patience_s) if pid in trackers else None
+            if status is None:
+                _signal(os.kill, pid, signal.SIGKILL)
+                status = reap(pid, 10.0)
+            if status is None:
+                raise TimeoutError(f"process {pid} was killed and does not end")
             ended.append(pid)
     return ended
+
+
+def _is_resource_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def end_marked(marker: str) -> list[int]:
@@ -108,9 +141,9 @@ def end_marked(marker: str) -> list[int]:
     return ended
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+        send(pid, number)
 
 
 def describe_status(status: int) -> str:

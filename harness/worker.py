@@ -6,6 +6,7 @@ answers are JSON lines on stdin and stdout, so that any launcher that passes the
 to stderr instead. When its stdin closes, it ends its engines and leaves.
 
 `describe BACKEND` prints what is installed and which devices there are, importing nothing.
+`interface BACKEND` prints what the installed library offers, loading no model.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import sys
 import time
 from collections import OrderedDict
 
-from harness import engine, processes
+from harness import engine, processes, scratch
 from harness.backends import MODULES, create
 from harness.backends.base import Backend
 from harness.engine import EngineProcess
+from harness.scratch import Scratch
 from harness.snapshot import snapshot
 from harness.wire import Message, PeerGone, Wire
 
@@ -27,10 +29,14 @@ from harness.wire import Message, PeerGone, Wire
 class Host:
     """Keeps a few engines alive, starts and ends them, and forwards work to them."""
 
-    def __init__(self, backend: Backend, wire: Wire, keep: int) -> None:
+    def __init__(self, backend: Backend, wire: Wire, keep: int, scratch: Scratch) -> None:
         self.backend = backend
         self.wire = wire
         self.keep = keep
+        self.scratch = scratch
+        self.started = 0
+        self.helpers = processes.children()
+        """What the import of the library has started: no engine's, and left alone until the end."""
         self.engines: OrderedDict[str, EngineProcess] = OrderedDict()
 
     def observe(self, request: Message) -> Message:
@@ -75,9 +81,10 @@ class Host:
     def _start(self, wanted: Message, limit_s: float) -> tuple[EngineProcess, Message]:
         while len(self.engines) >= self.keep:
             self._discard(next(iter(self.engines)))
-        held = [self.wire.read_fd, self.wire.write_fd]
+        held = [self.wire.read_fd, self.wire.write_fd, self.scratch.lock]
         held += [fd for e in self.engines.values() for fd in (e.wire.read_fd, e.wire.write_fd, e.pidfd)]
-        process = engine.start(self.backend, wanted, held)
+        self.started += 1
+        process = engine.start(self.backend, wanted, self.scratch.path / f"e{self.started}", held)
         self.engines[process.key] = process
         loaded = process.ask({}, limit_s, "load", client=self.wire.read_fd)
         if "failure" in loaded:
@@ -86,14 +93,16 @@ class Host:
 
     def _discard(self, key: str) -> None:
         if process := self.engines.pop(key, None):
-            process.discard()
-            processes.sweep(keep=[e.pid for e in self.engines.values()])
+            process.end()
+            processes.sweep(keep={*self.helpers, *(e.pid for e in self.engines.values())})
+            process.remove()
 
     def close(self) -> None:
         """End every engine and whatever they left behind."""
         for key in list(self.engines):
             self._discard(key)
         processes.sweep(keep=())
+        self.scratch.remove()
 
 
 def _object(value: object) -> Message:
@@ -111,12 +120,15 @@ def serve(name: str, keep: int) -> int:
     processes.adopt_orphans()
     began = time.perf_counter()
     backend = create(name)
+    folder = scratch.make(os.environ.get(scratch.MARK, ""))
+    scratch.use_for_temporary_files(folder.path)
     try:
         backend.preload()
     except Exception as error:  # noqa: BLE001 - an import can raise anything
+        folder.remove()
         wire.send({"event": "failed", "type": type(error).__name__, "message": str(error)})
         return 3
-    host = Host(backend, wire, keep)
+    host = Host(backend, wire, keep, folder)
     try:
         wire.send({"event": "ready", "import_s": time.perf_counter() - began, "pid": os.getpid()})
         while True:
@@ -127,12 +139,28 @@ def serve(name: str, keep: int) -> int:
         host.close()
 
 
+def tell_interface(name: str) -> int:
+    """Print what the library offers; whatever it prints itself while it is imported goes to stderr."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        found: object = create(name).interface()
+    except Exception as error:  # noqa: BLE001 - an import can raise anything
+        found = {"failed": f"{type(error).__name__}: {error}"}
+    with answer:
+        print(json.dumps(found), file=answer)
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Entry point; the exit code."""
-    if len(arguments) < 2 or arguments[0] not in {"serve", "describe"} or arguments[1] not in MODULES:
+    verbs = ("serve", "describe", "interface")
+    if len(arguments) < 2 or arguments[0] not in verbs or arguments[1] not in MODULES:
         known = "|".join(sorted(MODULES))
-        print(f"usage: python -m harness.worker serve|describe {known} [KEEP]", file=sys.stderr)
+        print(f"usage: python -m harness.worker {'|'.join(verbs)} {known} [KEEP]", file=sys.stderr)
         return 2
+    if arguments[0] == "interface":
+        return tell_interface(arguments[1])
     if arguments[0] == "describe":
         print(json.dumps(snapshot(create(arguments[1]).distributions)))
         return 0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import engine
+from harness import engine, sharedmemory
 from harness.failure import Failure, outside_cause
 from harness.host import Attempt, BackendHost, HostUnavailable, Launcher, Limits
 from harness.jsontypes import JSON
@@ -180,6 +182,95 @@ def test_a_child_that_an_engine_leaves_behind_ends_with_the_engine(host: Backend
     until_gone(stray)
 
 
+def test_the_end_of_one_engine_leaves_the_helpers_of_another_alone(host: BackendHost, folder: Path) -> None:
+    assert ask(host, "generate", "orphan").seen is not None
+    helper = int((folder / "stray").read_text())
+    for fresh in (False, True):  # the second time, another engine is ended
+        assert host.observe(run({"which": "another"}), model="toy", cache_dir=None, fresh=fresh).seen is not None
+    told = failure(
+        host.observe(run({"which": "another"}, {"generate": "segfault"}), model="toy", cache_dir=None, fresh=False)
+    )
+    assert told.kind == "crashed"
+    assert alive(helper)
+
+
+def test_a_helper_that_has_lost_its_parent_ends_with_its_engine(host: BackendHost, folder: Path) -> None:
+    assert ask(host, "generate", "orphan").seen is not None
+    helper = int((folder / "stray").read_text())
+    assert alive(helper)
+    assert ask(host, "generate", "fine", fresh=True).seen is not None
+    until_gone(helper)
+
+
+@pytest.mark.parametrize("what", ["share", "share-tracked"])
+def test_shared_memory_of_an_engine_that_was_killed_is_removed(host: BackendHost, folder: Path, what: str) -> None:
+    assert ask(host, "load", what).seen is not None
+    shared = sharedmemory.FOLDER / (folder / "shared").read_text()
+    assert shared.exists()
+    assert_works(host)
+    assert shared.exists(), "its engine lives"
+    assert ask(host, "load", what, fresh=True).seen is not None
+    assert not shared.exists()
+
+
+def test_shared_memory_of_an_engine_that_crashed_while_loading_is_removed(host: BackendHost, folder: Path) -> None:
+    failure(ask(host, "load", "share-segfault"))
+    assert not (sharedmemory.FOLDER / (folder / "shared").read_text()).exists()
+
+
+def test_files_and_sockets_in_the_temporary_folder_go_with_the_engine(host: BackendHost, folder: Path) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("toy*"))
+    assert ask(host, "load", "leave-files").seen is not None
+    left = Path((folder / "socket").read_text())
+    assert left.exists()
+    assert ask(host, "load", "leave-files", fresh=True).seen is not None
+    assert not left.exists()
+    assert set(Path(tempfile.gettempdir()).glob("toy*")) == before
+
+
+def test_a_port_that_an_engine_listened_on_is_free_for_the_next(host: BackendHost) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert ask(host, "load", f"listen:{port}").seen is not None
+    assert ask(host, "load", f"listen:{port}", fresh=True).seen is not None
+
+
+def test_a_port_that_another_program_holds_is_the_environment_s(host: BackendHost) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        told = failure(ask(host, "load", f"listen:{taken.getsockname()[1]}"))
+    assert outside_cause(told) is Cause.ENVIRONMENT
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("raises", "cause"),
+    [
+        ("ValueError:no such kernel", None),
+        ("ImportError:libcudart.so.12: cannot open shared object file", Cause.ENVIRONMENT),
+        ("ModuleNotFoundError:No module named 'ray'", Cause.MISSING_PACKAGE),
+    ],
+)
+def test_an_error_that_points_at_a_child_is_judged_by_what_the_child_raised(
+    host: BackendHost, phase: str, raises: str, cause: Cause | None
+) -> None:
+    told = failure(ask(host, phase, f"child-raises:{raises}"))
+    assert told.kind == "exception"
+    assert told.line == raises.replace(":", ": ", 1)
+    assert outside_cause(told) is cause
+    assert "Engine core initialization failed" in told.message
+    assert "Triton is not installed" in told.log
+
+
+def test_what_an_earlier_run_printed_explains_nothing_about_this_one(host: BackendHost) -> None:
+    old = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nImportError: libx.so: cannot open'
+    assert ask(host, "generate", f"print:{old}").seen is not None
+    told = failure(ask(host, "generate", "raise:RuntimeError:refused, see root cause above"))
+    assert told.root == ""
+    assert outside_cause(told) is None
+
+
 @pytest.mark.parametrize("what", ["fine", "stray-session"])
 def test_a_worker_killed_from_outside_is_started_again_and_asked_once_more(
     host: BackendHost, folder: Path, what: str
@@ -269,6 +360,59 @@ def test_a_library_that_takes_for_ever_to_import_is_given_up(folder: Path, monke
     with toy_host(Limits(start_s=1)) as host, pytest.raises(HostUnavailable, match="did not start"):
         host.start()
     assert marked(f"TOY_FOLDER={folder}") == []
+
+
+def test_a_start_that_failed_is_not_tried_again(
+    host: BackendHost, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_IMPORT", "raise:ImportError:libxcb.so.1: cannot open shared object file")
+    with pytest.raises(HostUnavailable) as first:
+        ask(host, "generate", "fine")
+    monkeypatch.delenv("TOY_IMPORT")
+    with pytest.raises(HostUnavailable) as second:
+        ask(host, "generate", "fine")
+    assert str(second.value) == str(first.value)
+    assert marked(f"TOY_FOLDER={folder}") == []
+
+
+def scratches(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("paramatrix-*")}
+
+
+def test_no_folder_is_left_when_a_host_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_short_temporary_folder(tmp_path, monkeypatch)
+    with toy_host() as host:
+        assert_works(host)
+        assert len(scratches(tmp_path)) == 2, "the client's and the worker's"
+    assert scratches(tmp_path) == set()
+
+
+def use_short_temporary_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+def test_what_a_killed_client_and_its_killed_host_leave_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_short_temporary_folder(tmp_path, monkeypatch)
+    body = """
+import os, signal, sys
+from tests.test_engine import ask, toy_host
+with toy_host() as host:
+    ask(host, "generate", "stray-session")
+    os.kill(host.pid, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", body], check=False, cwd=Path(__file__).parent.parent)
+    stray = int((tmp_path / "stray").read_text())
+    assert alive(stray), "nobody could end it"
+    left = scratches(tmp_path)
+    assert len(left) == 2
+    with toy_host() as host:
+        assert_works(host)
+        assert not left & scratches(tmp_path)
+        until_gone(stray)
 
 
 def test_a_launcher_that_does_not_exist_is_named() -> None:

@@ -52,7 +52,7 @@ child.wait()
 """
     leader = script(body)
     child, grandchild = told(leader)
-    status = processes.end_group(leader.pid)
+    status = processes.end(leader.pid)
     leader.wait()
     assert os.WTERMSIG(status) == signal.SIGTERM
     until_gone(child, grandchild)
@@ -61,7 +61,7 @@ child.wait()
 def test_a_group_that_ignores_the_polite_signal_is_killed() -> None:
     leader = script("import signal, time; signal.signal(15, signal.SIG_IGN); print(0, flush=True); time.sleep(600)")
     told(leader)
-    status = processes.end_group(leader.pid, patience_s=0.05)
+    status = processes.end(leader.pid, patience_s=0.05)
     leader.wait()
     assert processes.describe_status(status) == "ended by SIGKILL"
 
@@ -72,7 +72,7 @@ def test_a_process_that_ended_before_keeps_the_status_it_died_of() -> None:
     assert told_nothing is not None
     assert told_nothing.read() == ""  # end of file: it is dead or dying
     told_nothing.close()
-    status = processes.end_group(leader.pid)
+    status = processes.end(leader.pid)
     leader.wait()
     assert processes.describe_status(status) == "ended by SIGSEGV"
 

@@ -199,8 +199,10 @@ def test_a_process_that_ended_by_a_signal_is_a_crash() -> None:
             Cause.OUT_OF_MEMORY,
         ),
         (
-            "terminate called after throwing an instance of 'c10::Error'\n"
-            "  what():  CUDA error: no kernel image is available",
+            (
+                "terminate called after throwing an instance of 'c10::Error'\n"
+                "  what():  CUDA error: no kernel image is available"
+            ),
             Cause.MISSING_HARDWARE,
         ),
         ("terminate called after throwing an instance of 'std::logic_error'\n  what():  bad block", Cause.CRASHED),

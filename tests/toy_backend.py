@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from harness.backends.base import Calls, Declared, GenerateJob, LoadJob, Observation
+from harness.backends.upstream import Interface, Tables
 from harness.jsontypes import JSON
-
-
-def _stray(*, new_session: bool) -> None:
-    """A child that outlives its parent: it holds the pipes open and tells its id in a file."""
-    place = Path(os.environ["TOY_FOLDER"]) / "stray"
-    if os.fork() == 0:
-        if new_session:
-            os.setsid()
-        place.with_suffix(".part").write_text(str(os.getpid()), encoding="ascii")
-        place.with_suffix(".part").rename(place)
-        time.sleep(600)
-        os._exit(0)
-    while not place.exists():
-        time.sleep(0.005)
+from tests import toy_leftovers
 
 
 def _segfault() -> None:
@@ -54,11 +44,11 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
             print(rest, file=sys.stderr)
             os.write(1, rest.encode())
         case "stray":
-            _stray(new_session=False)
+            toy_leftovers.stray(new_session=False)
         case "stray-session":
-            _stray(new_session=True)
+            toy_leftovers.stray(new_session=True)
         case "stray-segfault":
-            _stray(new_session=True)
+            toy_leftovers.stray(new_session=True)
             _segfault()
         case "die-later":
             if os.fork() == 0:
@@ -80,7 +70,7 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
                 os.kill(os.getppid(), signal.SIGKILL)
                 time.sleep(600)
         case _:
-            raise AssertionError(what)
+            toy_leftovers.ACTIONS[name](rest)
 
 
 UNREAD = "decoder.min_p"
@@ -136,10 +126,16 @@ class ToyEngine:
 class ToyBackend:
     name = "toy"
     distributions = ("pytest",)
+    upstream: ClassVar[Tables] = {}
 
     def preload(self) -> None:
         if os.environ.get("TOY_IMPORT"):
             behave(os.environ["TOY_IMPORT"])
+
+    def interface(self) -> Interface:
+        self.preload()
+        found: Interface = json.loads(Path(os.environ["TOY_INTERFACE"]).read_text(encoding="utf-8"))
+        return found
 
     def load(self, job: LoadJob, calls: Calls) -> ToyEngine:
         settings = _read(job.settings, "load")

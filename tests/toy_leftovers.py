@@ -1,0 +1,106 @@
+"""What toy engines leave behind, and how toy libraries of several processes fail."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import socket
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from multiprocessing import shared_memory
+from pathlib import Path
+
+from harness import sharedmemory
+
+KEPT: list[object] = []
+"""What lives as long as the process."""
+
+
+def stray(*, new_session: bool) -> None:
+    """A child that outlives its parent: it holds the pipes open and tells its id in a file."""
+    place = Path(os.environ["TOY_FOLDER"]) / "stray"
+    if os.fork() == 0:
+        if new_session:
+            os.setsid()
+        place.with_suffix(".part").write_text(str(os.getpid()), encoding="ascii")
+        place.with_suffix(".part").rename(place)
+        time.sleep(600)
+        os._exit(0)
+    while not place.exists():
+        time.sleep(0.005)
+
+
+def _orphan() -> None:
+    """A helper whose parent has left already, in a session of its own."""
+    if (child := os.fork()) == 0:
+        os.setsid()
+        stray(new_session=False)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _share(*, tracked: bool) -> None:
+    """Named shared memory that is never removed here; its name is told in a file."""
+    if tracked:
+        tracked_memory = shared_memory.SharedMemory(create=True, size=4096)
+        KEPT.append(tracked_memory)
+        name = tracked_memory.name
+    else:  # as C++ does it: nobody else knows
+        name = f"toy-{os.getpid()}-{os.urandom(4).hex()}"
+        fd = os.open(sharedmemory.FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.ftruncate(fd, 4096)
+        KEPT.append(mmap.mmap(fd, 4096))
+    Path(os.environ["TOY_FOLDER"], "shared").write_text(name, encoding="ascii")
+
+
+def _leave_files() -> None:
+    """A socket and a file where temporary files go; the socket is told in a file."""
+    place = tempfile.gettempdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{place}/{uuid.uuid4()}")
+    KEPT.append(listener)
+    Path(os.environ["TOY_FOLDER"], "socket").write_text(str(listener.getsockname()), encoding="ascii")
+    tempfile.mkstemp(prefix="toy")
+
+
+def _listen(port: int) -> None:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+    KEPT.append(listener)
+
+
+def _child_raises(kind: str, text: str) -> None:
+    """As libraries of several processes do it: a child prints its traceback, the parent points at it."""
+    if (child := os.fork()) == 0:
+        try:
+            exec(f"raise {kind}({text!r})", {"__name__": "toylib"})  # noqa: S102 - a frame outside the harness
+        except Exception:  # noqa: BLE001 - whatever was asked for
+            print("Triton is not installed", file=sys.stderr)
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    raise RuntimeError("Engine core initialization failed. See root cause above.")
+
+
+def _share_and_crash(_: str) -> None:
+    _share(tracked=True)
+    ctypes.string_at(0)
+
+
+ACTIONS: dict[str, Callable[[str], None]] = {
+    "orphan": lambda _: _orphan(),
+    "share": lambda _: _share(tracked=False),
+    "share-tracked": lambda _: _share(tracked=True),
+    "share-segfault": _share_and_crash,
+    "leave-files": lambda _: _leave_files(),
+    "listen": lambda port: _listen(int(port)),
+    "child-raises": lambda what: _child_raises(*what.split(":", 1)),
+}
+"""By the name that settings give; what follows its colon is the argument."""
