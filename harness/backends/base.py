@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from dataclasses import fields as fields_of
-from typing import Any, NotRequired, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, TypeVar
 
 from harness.jsontypes import JSON
+
+if TYPE_CHECKING:
+    from harness.backends.upstream import Interface, Tables
 
 T = TypeVar("T")
 
@@ -258,6 +261,11 @@ class Backend(Protocol):
     name: str
     distributions: tuple[str, ...]
     """Installed distributions whose versions belong to a result's provenance."""
+    upstream: Tables
+    """The tables by which `load` and `generate` forward settings, by upstream call."""
+
+    def interface(self) -> Interface:
+        """What the installed library offers for these calls. Imports it, loads nothing."""
 
     def preload(self) -> None:
         """Import the library, once, in the host. Must leave the accelerator uninitialised."""

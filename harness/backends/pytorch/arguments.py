@@ -73,6 +73,22 @@ GENERATE = {
 }
 """Request scope: `model.generate`."""
 
+STREAMER = {"streaming": "streamer"}
+"""Request scope: `model.generate`, which takes an object for it."""
+
+SHARDED = dict.fromkeys(("parallelism.strategy", "parallelism.degree"), "distributed_config")
+QUANTIZED = {"quantization.quantization": "quantization_config"}
+"""Engine scope: objects that `from_pretrained` takes."""
+
+UPSTREAM = {
+    "AutoModelForCausalLM.from_pretrained": {**MODEL, **SHARDED, **QUANTIZED},
+    "AutoTokenizer.from_pretrained": TOKENIZER,
+    "BitsAndBytesConfig": BITSANDBYTES,
+    "torch.compile": COMPILE,
+    "generate": {**GENERATE, **STREAMER},
+}
+"""Every table, by the upstream call whose arguments it names."""
+
 BATCHING = {
     "batching.batch_size": "size",
     "pytorch.batch_size": "size",
@@ -82,11 +98,10 @@ BATCHING = {
 """Request scope: `harness.backends.batching.Batching`, as upstream takes rows as they come."""
 
 ENGINE_PATHS = frozenset(
-    {*MODEL, *BITSANDBYTES, *COMPILE, "pytorch.torch_compile", "quantization.quantization"}
-    | {"parallelism.strategy", "parallelism.degree", "pytorch.num_processes"}
+    {*MODEL, *BITSANDBYTES, *COMPILE, *SHARDED, *QUANTIZED, "pytorch.torch_compile", "pytorch.num_processes"}
 )
 REQUEST_PATHS = frozenset(
-    {*GENERATE, "decoder.preset", "decoder.beam_search.enabled", "streaming", "random_seed"} | {*BATCHING, *TRAFFIC}
+    {*GENERATE, *STREAMER, "decoder.preset", "decoder.beam_search.enabled", "random_seed"} | {*BATCHING, *TRAFFIC}
 )
 EITHER_PATHS = frozenset({"passthrough_kwargs"})
 """Goes to `from_pretrained` from a load job and to `generate` from a generate job."""

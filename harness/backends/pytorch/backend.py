@@ -6,10 +6,12 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from harness.backends.pytorch.arguments import UPSTREAM
 from harness.backends.pytorch.engine import PyTorchEngine
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls, LoadJob
+    from harness.backends.upstream import Interface
 
 
 class PyTorchBackend:
@@ -17,6 +19,13 @@ class PyTorchBackend:
 
     name = "pytorch"
     distributions = ("torch", "transformers", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    upstream = UPSTREAM
+
+    def interface(self) -> Interface:
+        """Signatures, dataclasses and registries of transformers and torch."""
+        from harness.backends.pytorch.interface import interface
+
+        return interface()
 
     def preload(self) -> None:
         """Import what loading and generating will need, without waking the accelerator."""

@@ -116,7 +116,7 @@ def _generate() -> UpstreamCall:
         with_values(config["cache_implementation"], caches, "transformers' ALL_CACHE_IMPLEMENTATIONS")
     return {
         "read_from": "GenerationMixin.generate: signature; GenerationConfig.__init__: what it takes; and its defaults",
-        "arguments": {**config, **of_function(GenerationMixin.generate)},
+        "arguments": {**config, **of_function(GenerationMixin.generate, ignore=("inputs",))},
         "open": "any other keyword goes to the model's forward, whose arguments depend on the model",
     }
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from harness.backends.vllm.arguments import UPSTREAM
+
 if TYPE_CHECKING:
     from harness.backends.base import Calls, LoadJob
+    from harness.backends.upstream import Interface
     from harness.backends.vllm.engine import VLLMEngine
 
 ENVIRONMENT = {
@@ -36,6 +39,14 @@ class VLLMBackend:
         "llguidance",
         "ray",
     )
+
+    upstream = UPSTREAM
+
+    def interface(self) -> Interface:
+        """Signatures, dataclasses and registries of vLLM."""
+        from harness.backends.vllm.interface import interface
+
+        return interface()
 
     def preload(self) -> None:
         """Import what loading and generating will need, without waking the accelerator."""

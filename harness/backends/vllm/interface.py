@@ -32,7 +32,7 @@ def interface() -> Interface:
             "StructuredOutputsParams": _structured,
             "BeamSearchParams": _beams,
             "LLM.generate": _generate,
-            "LoRARequest": _lora,
+            "LLM.beam_search": _beam_search,
         },
     )
 
@@ -43,6 +43,7 @@ def _llm() -> UpstreamCall:
 
     own, fields = of_function(LLM.__init__), of_dataclass(EngineArgs)
     arguments = {**own, **fields}
+    arguments.pop("model", None)  # what everything runs on, no parameter of its own
     for name in own.keys() & fields.keys():
         # the constructor hands its own default on, whatever the field's is
         if "default" in own[name]:
@@ -131,18 +132,19 @@ def _beams() -> UpstreamCall:
 def _generate() -> UpstreamCall:
     from vllm import LLM
 
-    arguments = of_function(LLM.generate)
+    arguments = of_function(LLM.generate, ignore=("prompts",))
     if "sampling_params" in arguments:
         arguments["sampling_params"]["parts"] = "SamplingParams"
-    if "lora_request" in arguments:
-        arguments["lora_request"]["parts"] = "LoRARequest"
     return {"read_from": "LLM.generate: signature", "arguments": arguments}
 
 
-def _lora() -> UpstreamCall:
-    from vllm.lora.request import LoRARequest
+def _beam_search() -> UpstreamCall:
+    from vllm import LLM
 
-    return {"read_from": "LoRARequest: fields", "arguments": _public(of_function(LoRARequest))}
+    arguments = of_function(LLM.beam_search, ignore=("prompts",))
+    if "params" in arguments:
+        arguments["params"]["parts"] = "BeamSearchParams"
+    return {"read_from": "LLM.beam_search: signature", "arguments": arguments}
 
 
 def _public(arguments: dict[str, Argument]) -> dict[str, Argument]:
