@@ -123,6 +123,53 @@ def test_a_sweep_ends_orphans_that_left_the_session_and_keeps_what_it_is_told_to
     assert in_a_process_of_its_own(SWEEP).splitlines() == ["True [] None", "[]"]
 
 
+TRACKED = """
+import subprocess, sys
+from pathlib import Path
+from harness import processes
+processes.adopt_orphans()
+engine = subprocess.Popen([sys.executable, "-c", '''
+import os, time
+from multiprocessing import shared_memory
+memory = shared_memory.SharedMemory(create=True, size=64)
+if os.fork() == 0:  # holds the tracker's pipe, and outlives the engine
+    time.sleep(600)
+print(memory.name, flush=True)
+os.kill(os.getpid(), 9)
+'''], stdout=subprocess.PIPE, text=True)
+name = engine.stdout.readline().strip()
+engine.wait()
+print(len(processes.sweep(keep=())), Path("/dev/shm", name).exists())
+"""
+
+
+def test_a_sweep_lets_the_resource_tracker_remove_what_the_dead_left() -> None:
+    assert in_a_process_of_its_own(TRACKED).splitlines() == ["2 False"]
+
+
+def test_the_tree_of_a_process_is_all_that_descends_from_it() -> None:
+    body = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", '''
+import subprocess, sys
+grandchild = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], start_new_session=True)
+print(grandchild.pid, flush=True)
+grandchild.wait()
+'''], stdout=subprocess.PIPE, text=True)
+print(child.pid, child.stdout.readline().strip(), flush=True)
+child.wait()
+"""
+    leader = script(body)
+    child, grandchild = told(leader)
+    try:
+        assert processes.tree(leader.pid) == {leader.pid, child, grandchild}
+    finally:
+        for pid in (grandchild, child, leader.pid):
+            os.kill(pid, signal.SIGKILL)
+        leader.wait()
+    assert processes.tree(leader.pid) == {leader.pid}
+
+
 def test_a_process_dies_with_its_parent_however_that_ends() -> None:
     body = """
 import os, subprocess, sys
