@@ -5,18 +5,16 @@ The requirements are wheels made here, so nothing is downloaded.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import subprocess
 import sys
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from harness import environments
 from harness.environments import SetupError, fingerprint, is_ready, make, requirement_files
+from tests.wheels import wheel
 
 ROOT = Path(environments.__file__).resolve().parent.parent
 
@@ -25,26 +23,6 @@ ROOT = Path(environments.__file__).resolve().parent.parent
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-
-
-def wheel(folder: Path, name: str, needs: str = "") -> Path:
-    """A wheel that holds one module."""
-    path = folder / f"{name}-1.0-py3-none-any.whl"
-    files = {
-        f"{name}.py": f"NAME = {name!r}\n",
-        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-        + (f"Requires-Dist: {needs}\n" if needs else ""),
-        f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: toy\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    listed = [
-        f"{file},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b'=').decode()},{len(text)}"
-        for file, text in files.items()
-    ]
-    files[f"{name}-1.0.dist-info/RECORD"] = "\n".join([*listed, f"{name}-1.0.dist-info/RECORD,,"]) + "\n"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-    return path
 
 
 def requirement(folder: Path, name: str, *wheels: Path) -> Path:
@@ -80,7 +58,7 @@ def test_an_interrupted_installation_is_taken_up_again_and_a_finished_one_is_lef
     kept = target / "kept"
     kept.touch()
 
-    wheel(wheels, "toysecond", needs="exists-nowhere")
+    wheel(wheels, "toysecond", "exists-nowhere")
     assert make(target, files) is True
     assert has(target, "toysecond")
     assert kept.exists(), "what was there was used"
@@ -101,7 +79,7 @@ def test_an_interrupted_installation_is_taken_up_again_and_a_finished_one_is_lef
 
 def test_a_dependency_that_cannot_be_had_fails_where_dependencies_are_wanted(tmp_path: Path) -> None:
     """The other side of `.no-deps`: without it the same wheel is refused. Uses this interpreter's pip, dry."""
-    made = wheel(tmp_path, "toysecond", needs="exists-nowhere")
+    made = wheel(tmp_path, "toysecond", "exists-nowhere")
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--target", str(tmp_path / "t"), str(made)]
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0
 
