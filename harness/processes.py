@@ -90,7 +90,7 @@ def end(pid: int, *, patience_s: float = 2.0) -> int:
     return -1 if status is None else status
 
 
-def sweep(keep: Iterable[int], *, patience_s: float = 2.0) -> list[int]:
+def sweep(keep: Iterable[int], *, patience_s: float = 5.0) -> list[int]:
     """Kill and reap every child of this process that is not in `keep`, until there is none; the ids it ended.
 
     Loops because an orphan's own children arrive here only once it is dead. The standard library's

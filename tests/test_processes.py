@@ -131,7 +131,9 @@ processes.adopt_orphans()
 engine = subprocess.Popen([sys.executable, "-c", '''
 import os, time
 from multiprocessing import shared_memory
+from tests import toy_leftovers
 memory = shared_memory.SharedMemory(create=True, size=64)
+toy_leftovers.until_tracked()
 if os.fork() == 0:  # holds the tracker's pipe, and outlives the engine
     time.sleep(600)
 print(memory.name, flush=True)

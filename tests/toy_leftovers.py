@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
-from multiprocessing import shared_memory
+from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
 from harness import sharedmemory
@@ -44,11 +44,19 @@ def _orphan() -> None:
     os.waitpid(child, 0)
 
 
+def until_tracked() -> None:
+    """Wait until the resource tracker is itself: it is still a copy of its parent when its start returns."""
+    pid = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    while b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+        time.sleep(0.005)
+
+
 def _share(*, tracked: bool) -> None:
     """Named shared memory that is never removed here; its name is told in a file."""
     if tracked:
         tracked_memory = shared_memory.SharedMemory(create=True, size=4096)
         KEPT.append(tracked_memory)
+        until_tracked()
         name = tracked_memory.name
     else:  # as C++ does it: nobody else knows
         name = f"toy-{os.getpid()}-{os.urandom(4).hex()}"
