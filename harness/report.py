@@ -77,9 +77,12 @@ class Measured:
 
 def symbol(cell: CellRecord) -> str:
     """A verdict as the page shows it; a pass by read-back alone is marked."""
-    if cell.verdict is Outcome.PASS and cell.evidence.level == "state":
-        return "✅ˢ"
-    return cell.verdict.symbol
+    return shown(cell.verdict, cell.evidence.level)
+
+
+def shown(verdict: Outcome, level: str | None) -> str:
+    """A verdict and the level of its evidence as pages show them."""
+    return "✅ˢ" if verdict is Outcome.PASS and level == "state" else verdict.symbol
 
 
 def sections(results: Results, sources: list[Measured]) -> list[Section]:

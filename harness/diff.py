@@ -1,0 +1,310 @@
+"""What changed between two results files: cells by verdict, cause, evidence level and resolved values.
+
+Only columns that both files have are compared, so that the results of one column can be held against
+those of a whole matrix. Which resolved values count is told in `harness.settled`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness import report
+from harness.jsontypes import JSON
+from harness.records import CellRecord, Planned
+from harness.report import Measured
+from harness.settled import ABSENT, ValueChange, changes
+from harness.store import Results
+from harness.verdict import Outcome
+
+PAGE: Final = "version-diff.md"
+_SHOWN_CELLS: Final = 3
+_SHOWN_CHARACTERS: Final = 80
+
+
+class DiffError(RuntimeError):
+    """Two results cannot be compared; one line with the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a cell ended on one side; all None where it was planned and not measured."""
+
+    verdict: str | None
+    cause: str | None
+    level: str | None
+    reason: str
+
+    @property
+    def symbol(self) -> str:
+        """As a page shows it."""
+        if self.verdict is None:
+            return Outcome.NOT_RUN.symbol
+        return report.shown(Outcome(self.verdict), self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class CellChange:
+    """A cell that both sides planned and that ended differently."""
+
+    cell: str
+    backend: str
+    section: str
+    changed: tuple[str, ...]
+    """Some of "verdict", "cause", "level" and "resolved"."""
+    before: State
+    after: State
+    resolved: tuple[ValueChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OneSided:
+    """A cell that only one side planned."""
+
+    cell: str
+    backend: str
+    section: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """One change of a resolved value, and the cells that show it."""
+
+    path: str
+    before: str
+    after: str
+    cells: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A circumstance of the two runs that differs."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """All that changed, and between what."""
+
+    before: tuple[Measured, ...]
+    after: tuple[Measured, ...]
+    backends: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Columns that only one side has."""
+    both: int
+    """Cells that both sides planned."""
+    changed: tuple[CellChange, ...]
+    appeared: tuple[OneSided, ...]
+    vanished: tuple[OneSided, ...]
+
+    @property
+    def judged(self) -> list[CellChange]:
+        """Cells that are judged differently, whatever was read back."""
+        return [change for change in self.changed if change.changed != ("resolved",)]
+
+    @property
+    def unchanged(self) -> int:
+        """Cells of both sides that ended alike."""
+        return self.both - len(self.changed)
+
+    @property
+    def packages(self) -> list[Fact]:
+        """Versions that differ."""
+        return _differing(*(_newest(side, lambda source: source.info.packages.items()) for side in self.sides))
+
+    @property
+    def circumstances(self) -> list[Fact]:
+        """What else differs, and may be the reason for a change that no package explains."""
+        return _differing(*(_newest(side, _facts) for side in self.sides))
+
+    @property
+    def sides(self) -> tuple[tuple[Measured, ...], tuple[Measured, ...]]:
+        """Before and after."""
+        return self.before, self.after
+
+    def everywhere(self) -> list[Everywhere]:
+        """Resolved changes, each once with the cells that show it, the most frequent first."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for change in self.changed:
+            for value in change.resolved:
+                shown = (_cut(_text(value.before)), _cut(_text(value.after)))
+                key = (value.path or "(everything)", *shown)
+                found.setdefault(key, []).append(change.cell)
+        ordered = sorted(found.items(), key=lambda item: (-len(item[1]), report.natural(item[0][0]), item[0]))
+        return [Everywhere(*key, cells=self._cells(cells)) for key, cells in ordered]
+
+    def _cells(self, cells: list[str]) -> str:
+        if len(cells) == self.both > 1:
+            return f"all {self.both}"
+        rest = len(cells) - _SHOWN_CELLS
+        return ", ".join(cells[:_SHOWN_CELLS]) + (f" and {rest} more" if rest > 0 else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: everything, uncut."""
+        return {
+            "before": [_measured(source) for source in self.before],
+            "after": [_measured(source) for source in self.after],
+            "backends": list(self.backends),
+            "left_out": list(self.left_out),
+            "packages": [asdict(fact) for fact in self.packages],
+            "circumstances": [asdict(fact) for fact in self.circumstances],
+            "cells": {
+                "both": self.both,
+                "unchanged": self.unchanged,
+                "changed": len(self.changed),
+                "appeared": len(self.appeared),
+                "vanished": len(self.vanished),
+            },
+            "changed": [asdict(change) for change in self.changed],
+            "appeared": [asdict(cell) for cell in self.appeared],
+            "vanished": [asdict(cell) for cell in self.vanished],
+        }
+
+
+def difference(before: Results, after: Results, *, repeat: Results | None = None) -> Difference:
+    """Hold `after` against `before`.
+
+    Args:
+        before: the older results.
+        after: the newer.
+        repeat: another run of one side's version: what was read back differently there varies by nature.
+
+    Raises:
+        DiffError: they have no column in common.
+    """
+    old, new = ({plan.backend for plan in results.planned.values()} for results in (before, after))
+    common = tuple(sorted(old & new))
+    if not common:
+        has = [", ".join(sorted(names)) or "no cells" for names in (old, new)]
+        raise DiffError(
+            f"nothing to compare: the first has {has[0]}, the second has {has[1]}; expected a common column"
+        )
+    noise = _noise((before, after), repeat) if repeat else frozenset()
+    shared = [cell for cell in after.planned if cell in before.planned]
+    return Difference(
+        before=tuple(source for source in report.measured(before) if source.backend in common),
+        after=tuple(source for source in report.measured(after) if source.backend in common),
+        backends=common,
+        left_out=tuple(sorted(old ^ new)),
+        both=len(shared),
+        changed=tuple(
+            change
+            for cell in shared
+            if (change := _change(after.planned[cell], before.cells.get(cell), after.cells.get(cell), noise))
+        ),
+        appeared=tuple(_one_sided(after, before, common)),
+        vanished=tuple(_one_sided(before, after, common)),
+    )
+
+
+def _noise(sides: Iterable[Results], repeat: Results) -> frozenset[str]:
+    """Paths that differ between the repeat and that side which ran the same packages."""
+    for side in sides:
+        if _packages(side, repeat) == _packages(repeat, side):
+            return frozenset(
+                change.path
+                for cell, record in side.cells.items()
+                if cell in repeat.cells
+                for change in changes(record.evidence.resolved, repeat.cells[cell].evidence.resolved)
+            )
+    raise DiffError("the repeat ran other packages than either side: give a second run of one of the two versions")
+
+
+def _packages(results: Results, other: Results) -> dict[str, Mapping[str, str | None]]:
+    """The packages of the columns that the other has too."""
+    common = {source.backend for source in report.measured(other)}
+    return {s.backend: s.info.packages for s in report.measured(results) if s.backend in common}
+
+
+def _change(
+    plan: Planned, before: CellRecord | None, after: CellRecord | None, noise: frozenset[str]
+) -> CellChange | None:
+    old, new = _state(before), _state(after)
+    # a cell that was not measured read nothing back: its verdict says so
+    values = changes(before.evidence.resolved, after.evidence.resolved) if before and after else []
+    resolved = tuple(value for value in values if value.path not in noise)
+    changed = [name for name in ("verdict", "cause", "level") if getattr(old, name) != getattr(new, name)]
+    changed += ["resolved"] if resolved else []
+    if not changed:
+        return None
+    return CellChange(plan.cell, plan.backend, plan.section, tuple(changed), old, new, resolved)
+
+
+def _one_sided(there: Results, elsewhere: Results, backends: Iterable[str]) -> Iterable[OneSided]:
+    for cell, plan in there.planned.items():
+        if plan.backend in backends and cell not in elsewhere.planned:
+            yield OneSided(cell, plan.backend, plan.section, _state(there.cells.get(cell)))
+
+
+def _state(cell: CellRecord | None) -> State:
+    if cell is None:
+        return State(None, None, None, "planned, not measured")
+    return State(cell.verdict.value, cell.cause.value, cell.evidence.level, cell.reason)
+
+
+def _newest(side: Iterable[Measured], facts: Callable[[Measured], Iterable[tuple[str, str | None]]]) -> dict[str, str]:
+    """Facts by column and name, of the newest run where there are several."""
+    found: dict[str, str] = {}
+    for source in side:  # newest first
+        for name, value in facts(source):
+            found.setdefault(f"{source.backend}: {name}", value or "absent")
+    return found
+
+
+def _facts(source: Measured) -> list[tuple[str, str | None]]:
+    info = source.info
+    return [
+        ("device", info.device),
+        ("driver", info.driver),
+        ("python", info.python),
+        ("platform", info.platform),
+        ("model", f"{info.model} ({info.model_hash or 'no hash'})"),
+        ("measured by", source.harness),
+        ("unavailable", info.unavailable),
+    ]
+
+
+def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[Fact]:
+    names = dict.fromkeys([*before, *after])
+    return [
+        Fact(name, before.get(name, "absent"), after.get(name, "absent"))
+        for name in names
+        if before.get(name, "absent") != after.get(name, "absent")
+    ]
+
+
+def _measured(source: Measured) -> dict[str, Any]:
+    return {
+        "backend": source.backend,
+        "run": source.run,
+        "started": source.started,
+        "cells": source.cells,
+        "device": source.info.device,
+        "harness": source.harness,
+        **source.info.model_dump(mode="json"),
+    }
+
+
+def _text(value: JSON) -> str:
+    """As JSON, so that 16 and "16" differ on the page as well."""
+    return value if value == ABSENT else json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def render(found: Difference, templates: Path) -> str:
+    """The page.
+
+    Raises:
+        ReportError: the template is missing or wrong.
+    """
+    return report.fill(templates, PAGE, diff=found, columns=report.COLUMNS)
