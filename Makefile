@@ -7,10 +7,13 @@ K ?=
 CELL ?=
 MODEL ?=
 WORKERS ?=
+VERSIONS ?=
+VLLM_VERSION ?=
+ASKED := $(foreach version,$(VERSIONS) $(if $(VLLM_VERSION),vllm=$(VLLM_VERSION)),--version '$(version)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix report cases test check format model bench clean
+.PHONY: help harness setup matrix report cases drift test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -21,25 +24,30 @@ help: ## Show this help
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
 	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
+	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
+	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
 
 harness: # the harness's own environment; never holds torch
 	@PYTHONPATH=. $(PYTHON) -m harness.environments .venv requirements/harness --editable .
 
 setup: harness ## Make the harness environment and one environment per backend
-	@$(PARAMATRIX) setup $(if $(BACKENDS),--backends $(BACKENDS))
+	@$(PARAMATRIX) setup $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED)
 
 matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
-	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(K),-k "$(K)") \
+	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
 	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS))
 
 report: harness ## Render the pages again from reports/results.jsonl alone
-	@$(PARAMATRIX) report
+	@$(PARAMATRIX) report $(ASKED)
 
 cases: harness ## List the planned cells
 	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))
 
 test: setup ## Test the harness itself, real backends included
 	@.venv/bin/python -m pytest tests
+
+drift: setup ## Compare the declared parameters with what the installed backends offer
+	@$(PARAMATRIX) drift $(if $(BACKENDS),--backend $(BACKENDS)) $(ASKED)
 
 check: harness ## Types, lint and formatting
 	@.venv/bin/ruff format --check .

@@ -11,11 +11,13 @@ from typing import Annotated, NoReturn
 import pytest
 import typer
 
-from harness import claims, cli_claims, cli_config, combinations, environments, report, store
+from harness import claims, cli_claims, cli_config, cli_diff, cli_drift, combinations, environments, report, store
+from harness.backends import MODULES
+from harness.diff import DiffError
 from harness.host import HostUnavailable
 from harness.plan import PlanError
 from harness.plugin import parse_backends, plan_cells
-from harness.project import Project, ProjectError, find
+from harness.project import Project, ProjectError, find, parse_versions
 from harness.verdict import Outcome
 
 app = typer.Typer(
@@ -28,26 +30,34 @@ app = typer.Typer(
 app.command()(cli_config.validate)
 app.command()(cli_config.preflight)
 app.command()(cli_claims.claims)
+app.command()(cli_diff.diff)
+app.command()(cli_drift.drift)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: every backend installed).")]
+Versions = Annotated[
+    list[str] | None,
+    typer.Option("--version", help="BACKEND=VERSION: that column in its other environment, with results of its own."),
+]
 ResultsFile = Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")]
 
 
 @app.command()
 def setup(
     backends: Annotated[str | None, typer.Option(help="Comma-separated (default: all that can run here).")] = None,
+    version: Versions = None,
 ) -> None:
     """Make the backends' environments from their pinned requirements."""
-    project = find()
-    for name in _wanted(project, backends):
-        files = environments.requirement_files(project.requirements / name, cuda=environments.has_nvidia_gpu())
-        if environments.make(project.environments / name, files):
-            typer.echo(f"{name}: environment ready in {project.environments / name}")
+    project = find().at(parse_versions(version or ()))
+    for name in _columns(project, backends) or _pinned(project):
+        files = environments.requirement_files(project.requirement_folder(name), cuda=environments.has_nvidia_gpu())
+        if environments.make(project.environment(name), files):
+            typer.echo(f"{project.named(name)}: environment ready in {project.environment(name)}")
 
 
 @app.command()
 def run(  # noqa: PLR0917 - typer makes options of them
     backends: Backends = None,
+    version: Versions = None,
     k: Annotated[str | None, typer.Option("-k", help="pytest -k expression over cell ids.")] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
@@ -56,11 +66,14 @@ def run(  # noqa: PLR0917 - typer makes options of them
     out: Annotated[Path | None, typer.Option(help="Folder for the pages (default: beside the results).")] = None,
 ) -> None:
     """Measure the matrix, or a part of it, and write the pages."""
-    project = find()
-    names = parse_backends(backends) if backends else project.installed()
+    project = find().at(parse_versions(version or ()))
+    names = _columns(project, backends) or project.installed()
     for name in names:
+        asked = f" VERSIONS={name}={project.versions[name]}" if name in project.versions else ""
         if reason := project.launcher(name).missing():
-            _fail(f"no {name} environment ({reason}). `make setup BACKENDS={name}` installs it.")
+            _fail(f"no {project.named(name)} environment ({reason}). `make setup BACKENDS={name}{asked}` installs it.")
+        if asked:
+            project.launcher(name).describe(name)  # before anything runs: is it that version?
     if not names:
         _fail("no backend is installed. `make setup` installs those that can run on this machine.")
     # paths are meant from where the user stands, pytest starts in the project
@@ -80,6 +93,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
             *(nodes or [project.cases]),
             *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
             f"--matrix-backends={','.join(names)}",
+            *(f"--matrix-version={text}" for text in version or ()),
             f"--matrix-results={target}",
             *([f"--matrix-model={model}"] if model else []),
             *(["-k", k] if k else []),
@@ -112,10 +126,11 @@ def _summarise(results: store.Results, pages: list[Path], target: Path) -> None:
 @app.command(name="report")
 def report_command(
     results: ResultsFile = None,
+    version: Versions = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages (default: beside the results).")] = None,
 ) -> None:
     """Render the pages again, from results, rules and claims alone."""
-    project = find()
+    project = find().at(parse_versions(version or ()))
     source = results or project.results
     for page in _pages(project, store.read(source), out or source.parent):
         typer.echo(page)
@@ -168,10 +183,19 @@ def repair(results: ResultsFile = None) -> None:
     typer.echo(f"{source}: {'nothing was torn' if aside is None else f'the torn line is now in {aside}'}")
 
 
-def _wanted(project: Project, backends: str | None) -> list[str]:
-    if backends:
-        return parse_backends(backends)
-    return [p.name for p in sorted(project.requirements.iterdir()) if p.is_dir() and p.name != "harness"]
+def _columns(project: Project, backends: str | None) -> list[str]:
+    """The columns asked for by name or by version; none where nothing was said."""
+    names = parse_backends(backends) if backends else list(project.versions)
+    if left_out := [name for name in project.versions if name not in names]:
+        _fail(f"a version of {', '.join(left_out)} is asked for, but not the column: --backends says {backends}")
+    return names
+
+
+def _pinned(project: Project) -> list[str]:
+    found = [name for name in MODULES if project.requirement_folder(name).is_dir()]
+    if not found:
+        _fail(f"{project.requirements}: no requirements of a backend there: expected a folder named like the backend")
+    return found
 
 
 def _fail(message: str) -> NoReturn:
@@ -189,6 +213,7 @@ def main() -> None:
         store.StoreError,
         report.ReportError,
         claims.ClaimsError,
+        DiffError,
         HostUnavailable,
         environments.SetupError,
         FileNotFoundError,

@@ -14,7 +14,7 @@ from harness.backends import MODULES
 from harness.environments import has_nvidia_gpu
 from harness.plan import Cell
 from harness.progress import Progress
-from harness.project import Project, ProjectError, find
+from harness.project import Project, ProjectError, find, parse_versions
 from harness.provenance import new_run_id, run_record
 from harness.records import CellRecord
 from harness.session import Session, models, snapshots
@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("paramatrix")
     group.addoption("--matrix-backends", help="columns to plan, comma-separated (default: those installed)")
     group.addoption("--matrix-model", help="model folder or hub id that every cell loads")
+    group.addoption("--matrix-version", action="append", help="BACKEND=VERSION: that column in its other environment")
     group.addoption("--matrix-results", help="results file to append to (default: the project's)")
     group.addoption("--matrix-progress", action="store_true", help="one progress line a cell instead of letters")
 
@@ -76,7 +77,8 @@ def project_of(config: pytest.Config) -> Project:
     """
     if _PROJECT not in config.stash:
         try:
-            config.stash[_PROJECT] = find(config.rootpath)
+            versions = parse_versions(config.getoption("--matrix-version") or ())
+            config.stash[_PROJECT] = find(config.rootpath).at(versions)
         except ProjectError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_PROJECT]

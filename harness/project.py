@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.backends import MODULES
 from harness.declare import Matrix
 from harness.host import Launcher, Limits
+
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+]*")
+"""Nothing that would lead out of a folder."""
 
 
 class ProjectError(RuntimeError):
@@ -32,16 +37,63 @@ class Project:
     limits: Limits
     cases: str
     """The test file whose `test_cell` is parametrised with the cells, from the root."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Backends asked for in a version other than the default one; see `at`."""
 
     @property
     def results(self) -> Path:
         """The results file of the project."""
         return self.reports / "results.jsonl"
 
+    def at(self, versions: Mapping[str, str]) -> Project:
+        """The same project with some backends in another version.
+
+        Such a version has an environment, requirements, a launcher and reports of its own, all called
+        `<backend>-<version>`: nothing of the default version's is used, measured or overwritten.
+
+        Raises:
+            ProjectError: there is no such version.
+        """
+        if not versions:
+            return self
+        for backend, version in versions.items():
+            if version not in (there := self._versions(backend)):
+                raise ProjectError(
+                    f"no version {version} of {backend}: there {'is' if len(there) == 1 else 'are'} "
+                    f"{', '.join(there) or 'none'} besides the default one. {self._how_to_add(backend, version)}"
+                )
+        own = "+".join(f"{backend}-{version}" for backend, version in sorted(versions.items()))
+        return replace(self, versions=dict(versions), reports=self.reports / own)
+
+    def _versions(self, backend: str) -> list[str]:
+        folders = [path.name for path in self.requirements.glob(f"{backend}-*") if path.is_dir()]
+        named = [*folders, *(name for name in self.launchers if name.startswith(f"{backend}-"))]
+        return sorted({name.removeprefix(f"{backend}-") for name in named})
+
+    def _how_to_add(self, backend: str, version: str) -> str:
+        script = self.root / "scripts" / f"pin_{backend}.py"
+        folder = _shown(self.requirements / f"{backend}-{version}", self.root)
+        if script.is_file():
+            return f"`.venv/bin/python {_shown(script, self.root)} {version}` adds {folder}."
+        return f"Add the folder {folder} with pinned requirement files."
+
+    def named(self, backend: str) -> str:
+        """What a backend's environment and requirements are called: `vllm`, or `vllm-0.31.0`."""
+        version = self.versions.get(backend)
+        return f"{backend}-{version}" if version else backend
+
+    def environment(self, backend: str) -> Path:
+        """The folder of its virtual environment."""
+        return self.environments / self.named(backend)
+
+    def requirement_folder(self, backend: str) -> Path:
+        """The folder of its requirement files."""
+        return self.requirements / self.named(backend)
+
     def launcher(self, backend: str) -> Launcher:
         """How to start `backend`'s host: the configured command, or its environment's interpreter."""
-        default = (str(self.environments / backend / "bin" / "python"),)
-        return Launcher(command=self.launchers.get(backend, default))
+        default = (str(self.environment(backend) / "bin" / "python"),)
+        return Launcher(self.launchers.get(self.named(backend), default), version=self.versions.get(backend))
 
     def installed(self) -> list[str]:
         """Backends whose interpreter exists."""
@@ -62,6 +114,30 @@ class Project:
         if not isinstance(matrix, Matrix):
             raise ProjectError(f"{self.declarations}.MATRIX should be a harness.declare.Matrix, got {matrix!r}")
         return matrix
+
+
+def parse_versions(asked: Iterable[str]) -> dict[str, str]:
+    """{"vllm": "0.31.0"} from "vllm=0.31.0".
+
+    Raises:
+        ProjectError: not of this form, an unknown backend, or one backend in two versions.
+    """
+    found: dict[str, str] = {}
+    for text in asked:
+        backend, _, version = text.partition("=")
+        if backend not in MODULES or not _VERSION.fullmatch(version):
+            raise ProjectError(
+                f"version {text!r}: expected BACKEND=VERSION, like pytorch=1.2.3, of {', '.join(MODULES)}"
+            )
+        if found.setdefault(backend, version) != version:
+            raise ProjectError(
+                f"{backend} in two versions, {found[backend]} and {version}: measure one after the other"
+            )
+    return found
+
+
+def _shown(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def find(start: Path | None = None) -> Project:

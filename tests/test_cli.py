@@ -60,7 +60,7 @@ def refused(folder: Path, *arguments: str, **more: str) -> str:
 @pytest.mark.parametrize("command", ["run", "cases", "setup"])
 def test_an_unknown_backend_is_named_with_those_that_exist(project: Path, command: str) -> None:
     assert refused(project, command, "--backends", "pytorch,gguf") == (
-        "paramatrix: unknown backend gguf: expected some of pytorch"
+        "paramatrix: unknown backend gguf: expected some of pytorch, vllm"
     )
 
 
