@@ -299,6 +299,32 @@ def test_the_command_shows_what_a_version_bump_brings(project: Path) -> None:
     assert kept == ["pytorch-toylib-1.0.json", "pytorch-toylib-2.0.json"]
 
 
+def test_another_version_has_a_page_of_its_own_and_the_newer_one_is_compared_with_it(project: Path) -> None:
+    pyproject = project / "pyproject.toml"
+    heading = "[tool.paramatrix.launchers]\n"
+    other = f'"pytorch-1.0" = {json.dumps(list(projects.TOY))}\n'
+    pyproject.write_text(pyproject.read_text().replace(heading, heading + other))
+    old = installed(project, "1.0", generate={"top_k": {**TOP_K, "default": 40}})
+    assert paramatrix(project, "drift", "--version", "pytorch=1.0", **old).returncode == 0
+    reports = project / "reports"
+    assert sorted(str(path.relative_to(reports)) for path in reports.rglob("*.*") if path.is_file()) == [
+        "pytorch-1.0/upstream-drift.md",
+        "upstream/pytorch-toylib-1.0.json",
+    ]
+    done = paramatrix(project, "drift", **installed(project, "2.0", generate={"top_k": TOP_K}))
+    assert "1 changes since toylib 1.0" in done.stdout, done.stderr
+
+
+def test_the_page_keeps_a_backend_that_is_not_asked_for(project: Path) -> None:
+    kept = offered("0.5", "vllm", LLM={"kept_from_before": TOP_K})
+    write(kept, project / "reports" / "upstream")
+    assert paramatrix(project, "drift", **installed(project, "2.0", generate={})).returncode == 0
+    page = (project / "reports" / "upstream-drift.md").read_text()
+    assert "## PyTorch: toylib 2.0" in page
+    assert "## vLLM: toylib 0.5" in page
+    assert "`kept_from_before`" in page
+
+
 def test_the_same_reading_gives_the_same_page_and_record(project: Path) -> None:
     told = installed(project, "2.0", generate={"top_k": TOP_K})
     pages = []
