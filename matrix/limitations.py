@@ -33,19 +33,20 @@ LIMITATIONS = (
     Limitation(
         "vllm",
         ("vllm.kv_cache_dtype=fp8",),
-        "FP8 KV cache requires Hopper (H100) or newer GPU",
+        "FLASH_ATTN keeps an FP8 cache only where FlashAttention 3 or 4 runs: on a Hopper GPU (H100) or newer; "
+        "other attention backends have limits of their own",
         "Use kv_cache_dtype='auto' for automatic selection",
     ),
     Limitation(
         "vllm",
         ("vllm.attention.backend=FLASHINFER",),
-        "FlashInfer requires JIT compilation on first use",
+        "FlashInfer needs a GPU, and compiles kernels on first use (ninja, a CUDA compiler)",
         "Use attention.backend='auto' or 'FLASH_ATTN'",
     ),
     Limitation(
         "vllm",
         ("vllm.attention.backend=TORCH_SDPA",),
-        "TORCH_SDPA not registered in vLLM attention backends",
+        "TORCH_SDPA is not registered in vLLM's attention backends; on a CPU, vLLM takes its own whatever is named",
         "Use attention.backend='auto' or 'FLASH_ATTN'",
     ),
     Limitation(
@@ -57,7 +58,7 @@ LIMITATIONS = (
     Limitation(
         "vllm",
         ("vllm.load_format=pt",),
-        "Model checkpoint must have .bin files (not just safetensors)",
+        "Model checkpoint must have .bin or .pt files (not just safetensors)",
         "Use load_format='auto' or 'safetensors'",
     ),
     Limitation(

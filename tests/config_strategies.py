@@ -41,6 +41,10 @@ ABUSE: tuple[Any, ...] = (
 )  # fmt: skip
 """Values that sloppy validation takes for something else."""
 
+_PLAIN = st.booleans() | st.integers(0, 9) | st.floats(0, 1)
+_TOKEN = st.integers(0, 511) | st.just(2**31 - 1)
+_TOKENS = st.lists(_TOKEN, max_size=3)
+
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "passthrough_kwargs": st.dictionaries(_TEXT.map("x_".__add__), JSON_VALUES, max_size=3),
     "pytorch.max_memory": st.dictionaries(
@@ -55,6 +59,22 @@ _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "vllm.attention.backend": st.sampled_from(["auto", "FLASH_ATTN", "TORCH_SDPA"]),
     "vllm.kv_cache_dtype": st.sampled_from(["auto", "fp8", "float16"]),
     "vllm.load_format": st.sampled_from(["auto", "safetensors", "pt"]),
+    "vllm.max_model_len": st.sampled_from([-1, 1, 512, 4096]),
+    "vllm.max_lora_rank": st.sampled_from([8, 16, 64]) | st.integers(1, 2**31 - 1),
+    "vllm.compilation.mode": st.sampled_from(["NONE", "VLLM_COMPILE", "stock_torch_compile", 0, 3]),
+    "vllm.compilation.cudagraph_mode": st.sampled_from(["NONE", "FULL", "PIECEWISE"]),
+    "vllm.model_impl": st.sampled_from(["auto", "vllm", "transformers"]),
+    "vllm.safetensors_load_strategy": st.sampled_from(["lazy", "eager", "prefetch"]),
+    "vllm.override_generation_config": st.dictionaries(_TEXT, _PLAIN, max_size=2),
+    "vllm.stop": _TEXT | st.lists(_TEXT, max_size=2),
+    "vllm.bad_words": st.lists(_TEXT, max_size=2),
+    "vllm.stop_token_ids": _TOKENS,
+    "vllm.allowed_token_ids": st.lists(_TOKEN, min_size=1, max_size=3),
+    "vllm.logit_bias": st.dictionaries(_TOKEN.map(str), st.floats(-100, 100), max_size=3),
+    "vllm.priority": st.lists(st.integers(-(2**63) + 1, 2**63 - 1), min_size=1, max_size=3),
+    "vllm.structured_outputs.choice": st.lists(_TEXT, min_size=1, max_size=3),
+    "vllm.structured_outputs.json": st.sampled_from(['{"type": "integer"}', {"type": "object"}, {}]),
+    "vllm.structured_outputs.grammar": st.sampled_from(['root ::= "a" | "b"']),
     "vllm.speculative.method": st.sampled_from(["ngram", "draft_model", "suffix"]),
 }
 

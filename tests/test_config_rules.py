@@ -180,7 +180,12 @@ def test_presets_count_as_the_fields_they_stand_for() -> None:
         ("pytorch", "decoder.top_k", "decoder.top_k"),
         ("pytorch", "max_new_tokens", "max_output_tokens"),
         ("vllm", "block_size", "vllm.block_size"),
-        ("vllm", "tensor_parallel_size", "parallelism"),
+        ("vllm", "tensor_parallel_size", "vllm.tensor_parallel_size"),
+        ("vllm", "seed", "vllm.seed"),
+        ("vllm", "max_tokens", "max_output_tokens"),
+        ("vllm", "compilation_config", "vllm.compilation"),
+        ("vllm", "structured_outputs", "vllm.structured_outputs"),
+        ("vllm", "spec_method", "vllm.speculative.method"),
         ("tensorrt", "quant_config", "tensorrt.quantization.method"),
     ],
 )

@@ -113,6 +113,14 @@ def test_the_audited_pytorch_fields_are_all_there() -> None:
     assert audited == set(PyTorchConfig.model_fields)
 
 
+# Of the abuse: {}, {"a": 1}, [] and [1]
+_MAPPINGS = {"passthrough_kwargs", "vllm.override_generation_config", "vllm.structured_outputs.json"}
+_EMPTY_MAPPINGS, _FILLED_MAPPINGS = {"pytorch.max_memory", "vllm.logit_bias"}, {"pytorch.device_map"}
+_LISTS = {"vllm.stop", "vllm.bad_words"}
+_TOKEN_LISTS = {"vllm.stop_token_ids"}
+_FILLED_LISTS = {"vllm.allowed_token_ids", "vllm.priority"}
+
+
 def _fits(path: str, value: Any) -> bool:
     """What the schema's own description of a leaf says about a value, restated independently."""
     leaf = schema_field(path)
@@ -123,16 +131,18 @@ def _fits(path: str, value: Any) -> bool:
         case int() | float():
             typed = "float" in leaf.kinds or (isinstance(value, int) and "int" in leaf.kinds)
             low, high, above = limits.get("ge", -math.inf), limits.get("le", math.inf), limits.get("gt", -math.inf)
-            return typed and math.isfinite(value) and low <= value <= high and value > above
-        case str() if leaf.choices is not None:
-            return value in leaf.choices
+            meant = path != "vllm.max_model_len" or value != 0
+            return typed and meant and math.isfinite(value) and low <= value <= high and value > above
         case str():
             long_enough = len(value) >= limits.get("min_length", 0)
-            matches = re.match(limits.get("pattern", ""), value) is not None
+            matches = re.search(limits.get("pattern", ""), value) is not None
+            chosen = value in leaf.choices if leaf.choices is not None else "str" in leaf.kinds
             # None of the abuse is a device.
-            return "str" in leaf.kinds and path != "pytorch.device_map" and long_enough and matches
+            return chosen and path != "pytorch.device_map" and long_enough and matches
         case dict():
-            return path in ("passthrough_kwargs", "pytorch.device_map" if value else "pytorch.max_memory")
+            return path in _MAPPINGS | (_FILLED_MAPPINGS if value else _EMPTY_MAPPINGS)
+        case list():
+            return path in _TOKEN_LISTS | (_FILLED_LISTS if value else _LISTS)
         case _:
             return False
 
@@ -146,7 +156,11 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "parallelism.degree": {"parallelism.strategy": "tensor_parallel"},
     "max_tokens_per_batch": {"batching.strategy": "dynamic"},
     "traffic_simulation.": {"traffic_simulation.target_qps": 1.0},
-    "num_speculative_tokens": {"vllm.speculative.method": "suffix"},
+    "vllm.speculative.": {"vllm.speculative.method": "suffix"},
+    "vllm.logprobs": {"vllm.max_logprobs": -1},
+    "vllm.prompt_logprobs": {"vllm.max_logprobs": -1},
+    "vllm.data_parallel_size": {"vllm.distributed_backend": "external_launcher"},
+    "vllm.lora_request": {"vllm.enable_lora": True},
 }
 
 

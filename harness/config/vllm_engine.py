@@ -11,7 +11,7 @@ from harness.config.vllm_sections import VLLMAttentionConfig, VLLMCompilationCon
 __all__ = ["VLLMEngineFields"]
 
 
-class VLLMEngineFields(Section):
+class VLLMEngineFields(Section, defer_build=True):
     """Arguments of ``vllm.LLM``, which are the fields of its ``EngineArgs``."""
 
     attention: VLLMAttentionConfig | None = opt("Attention settings.")
@@ -132,7 +132,7 @@ class VLLMEngineFields(Section):
         "What moves cache blocks to the host; only with kv_offloading_size. Default native."
     )
     kv_offloading_size: float | None = opt(
-        "GiB of host memory for cache blocks, over all tensor-parallel processes. Default: none.", ge=0.0
+        "GiB of host memory for cache blocks, over all tensor-parallel processes. Default: none.", gt=0.0
     )
     num_gpu_blocks_override: int | None = opt(
         "Number of cache blocks, instead of as many as fit. Default: as many as fit.", ge=1, le=INT32_MAX

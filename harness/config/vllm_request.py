@@ -15,7 +15,7 @@ __all__ = ["VLLMRequestFields"]
 _Priority = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX)]
 
 
-class VLLMRequestFields(Section):
+class VLLMRequestFields(Section, defer_build=True):
     """Fields of vLLM's ``SamplingParams``, and arguments of ``LLM.generate`` where said so."""
 
     structured_outputs: VLLMStructuredOutputsConfig | None = opt("The form the output must take. Omitted: any.")

@@ -16,6 +16,11 @@ from harness.config.rules import (
     quantization,
     quantized_backends,
     speculative,
+    vllm_engine,
+    vllm_execution,
+    vllm_output,
+    vllm_sampling,
+    vllm_speculative,
 )
 from harness.config.rules._rule import Rule, Values
 
@@ -32,6 +37,11 @@ REGISTRY: tuple[Rule, ...] = (
     *batching.RULES,
     *parallelism.RULES,
     *speculative.RULES,
+    *vllm_sampling.RULES,
+    *vllm_output.RULES,
+    *vllm_engine.RULES,
+    *vllm_execution.RULES,
+    *vllm_speculative.RULES,
     *passthrough.RULES,
 )
 

@@ -30,16 +30,17 @@ def _section(owner: Backend) -> Rule:
     )
 
 
-def _removed(path: str, backend: Backend, rule_id: str, value: float, instead: str) -> Rule:
+def _removed(backend: Backend, name: str, value: float, reason: str, instead: str = "") -> Rule:
+    path = f"{backend}.{name}"
     return Rule(
-        id=rule_id,
+        id=f"backends.{backend}_{name}",
         backends=(backend,),
         severity="warning",
         parameters=(path,),
         violated=has(path),
         combination=path,
         expected=f"{path} to be omitted",
-        reason="Upstream has no such argument (any more)",
+        reason=reason,
         resolution=f"Remove {path}{instead}",
         versions="vLLM 0.32" if backend == "vllm" else "TensorRT-LLM 1.2 (read, not run)",
         witness={path: value},
@@ -77,15 +78,21 @@ RULES: tuple[Rule, ...] = (
         witness={"fp_precision": "float32"},
         neighbour={"fp_precision": "float16"},
     ),
-    _removed("vllm.best_of", "vllm", "backends.vllm_best_of", 2, ""),
     _removed(
-        "vllm.swap_space",
         "vllm",
-        "backends.vllm_swap_space",
-        4.0,
-        "; the nearest today is vLLM's kv_offloading_size",
+        "best_of",
+        2,
+        "Removed upstream (vllm-project/vllm#29090, November 2025): SamplingParams raises TypeError",
+        "; the nearest today is vllm.n with vllm.logprobs",
     ),
-    _removed("tensorrt.builder_opt_level", "tensorrt", "backends.tensorrt_builder_opt_level", 3, ""),
+    _removed(
+        "vllm",
+        "swap_space",
+        4.0,
+        "Removed upstream in vLLM 0.18.0 (vllm-project/vllm#36216): EngineArgs raises TypeError",
+        "; the nearest today is vllm.kv_offloading_size",
+    ),
+    _removed("tensorrt", "builder_opt_level", 3, "Upstream has no such argument (any more)"),
     _half_precision(
         "pytorch.attn_implementation",
         "backends.flash_attention_float32",

@@ -66,7 +66,7 @@ def _pair(section: str) -> tuple[Rule, ...]:
         inert("length_penalty", value=0.5),
         Rule(
             id=f"{prefix}sampling",
-            backends=only,
+            backends=only or ("pytorch", "tensorrt"),
             severity="warning",
             parameters=(width, "decoder.do_sample"),
             violated=lambda values: values.get(width, 1) > 1 and values.get("decoder.do_sample") is True,
@@ -108,6 +108,42 @@ def _not_enabled(width: str, rule_id: str, backends: tuple[Backend, ...] | None)
     )
 
 
+# What SamplingParams has, people use, and BeamSearchParams has not
+_NOT_FOR_BEAMS: dict[str, Any] = {
+    "decoder.top_k": 10,
+    "decoder.top_p": 0.9,
+    "decoder.min_p": 0.1,
+    "decoder.repetition_penalty": 1.1,
+    "decoder.min_new_tokens": 1,
+    "vllm.n": 2,
+    "vllm.stop": ["."],
+    "vllm.logprobs": 1,
+    "vllm.presence_penalty": 0.5,
+    "vllm.frequency_penalty": 0.5,
+    "vllm.logit_bias": {"5": 1.0},
+    "vllm.allowed_token_ids": [5],
+    "vllm.bad_words": ["red"],
+}
+
+
+def _vllm_drops(path: str, value: Any) -> Rule:
+    name = path.rpartition(".")[2]
+    return Rule(
+        id=f"beams.vllm_drops_{name}",
+        backends=("vllm",),
+        severity="warning",
+        parameters=(path, _WIDTH),
+        violated=lambda values: path in values and values.get(_WIDTH, 1) > 1,
+        combination=f"{path} with {_WIDTH} > 1",
+        expected=f"{path} to be omitted when beams are searched",
+        reason=f"BeamSearchParams has no {name}: it has no effect on beams",
+        resolution=f"Remove {path}, or search no beams",
+        versions="vLLM 0.32",
+        witness={path: value, _WIDTH: 2},
+        neighbour={_WIDTH: 2},
+    )
+
+
 def _vllm_lacks(name: str, value: Any) -> Rule:
     path = f"{_SHARED}.{name}"
     return Rule(
@@ -143,6 +179,33 @@ RULES: tuple[Rule, ...] = (
     _not_enabled(f"{_NATIVE}.num_beams", "beams.native_width_not_enabled", ("pytorch",)),
     *_pair(_SHARED),
     *_pair(_NATIVE),
+    Rule(
+        id="beams.vllm_sampling",
+        backends=("vllm",),
+        parameters=(_WIDTH, "decoder.do_sample"),
+        violated=lambda values: values.get(_WIDTH, 1) > 1 and values.get("decoder.do_sample") is True,
+        combination=f"{_WIDTH} > 1 with decoder.do_sample=True",
+        expected="decoder.do_sample=False, or none",
+        reason="vLLM's beam_search() ranks beams and draws nothing",
+        resolution="Remove decoder.do_sample, or search no beams",
+        versions="vLLM 0.32",
+        witness={_WIDTH: 2, "decoder.do_sample": True},
+        neighbour={_WIDTH: 2},
+    ),
+    Rule(
+        id="beams.vllm_without_tokenizer",
+        backends=("vllm",),
+        parameters=(_WIDTH, "vllm.skip_tokenizer_init"),
+        violated=lambda values: values.get(_WIDTH, 1) > 1 and values.get("vllm.skip_tokenizer_init") is True,
+        combination=f"{_WIDTH} > 1 with vllm.skip_tokenizer_init=True",
+        expected="a tokenizer",
+        reason="beam_search() raises ValueError: tokenizer not available",
+        resolution="Remove vllm.skip_tokenizer_init, or search no beams",
+        versions="vLLM 0.32",
+        witness={_WIDTH: 2, "vllm.skip_tokenizer_init": True},
+        neighbour={_WIDTH: 2},
+    ),
+    *(_vllm_drops(path, value) for path, value in _NOT_FOR_BEAMS.items()),
     _vllm_lacks("early_stopping", value=True),
     _vllm_lacks("no_repeat_ngram_size", value=2),
 )

@@ -39,10 +39,11 @@ RULES: tuple[Rule, ...] = (
         id="parallelism.vllm_data",
         backends=("vllm",),
         parameters=("backend", _STRATEGY),
-        violated=lambda values: values.get(_STRATEGY) == "data_parallel",
+        violated=lambda values: values.get(_STRATEGY) == "data_parallel" and values.get(_DEGREE) != 1,
         combination=f"{_STRATEGY}=data_parallel",
         expected="tensor_parallel or pipeline_parallel on vllm",
-        reason="vLLM manages multi-GPU internally via Ray/tensor parallel",
+        reason="vLLM manages multi-GPU internally via Ray/tensor parallel; LLM(data_parallel_size=2) raises "
+        "ValueError, as the user has to start a process for each copy",
         resolution=f"Use {_STRATEGY}='tensor_parallel' or 'pipeline_parallel'",
         witness={_STRATEGY: "data_parallel"},
         neighbour={_STRATEGY: "tensor_parallel"},

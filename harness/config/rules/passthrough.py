@@ -26,17 +26,13 @@ _ALIASES: dict[str, dict[str, str]] = {
     "vllm": {
         "dtype": "fp_precision",
         "max_tokens": "max_output_tokens",
-        "min_tokens": "decoder.min_new_tokens",
-        "seed": "random_seed",
         "beam_width": "decoder.beam_search.num_beams",
-        "tensor_parallel_size": "parallelism",
-        "pipeline_parallel_size": "parallelism",
-        "data_parallel_size": "parallelism",
         "quantization": "vllm.quantization_method",
         "distributed_executor_backend": "vllm.distributed_backend",
         "attention_backend": "vllm.attention.backend",
-        "attention_config": "vllm.attention.backend",
-        "speculative_config": "vllm.speculative",
+        "spec_method": "vllm.speculative.method",
+        "spec_model": "vllm.speculative.model",
+        "spec_tokens": "vllm.speculative.num_speculative_tokens",
     },
     "tensorrt": {
         "dtype": "fp_precision",
@@ -66,6 +62,11 @@ def _reserved(backend: str) -> dict[str, str]:
 
     names: dict[str, str] = {}
     for path in leaf_paths(backend):
+        section, _, _ = path.rpartition(".")
+        if section.startswith(f"{backend}."):
+            # upstream groups such arguments, as in compilation_config=
+            inner = section.rpartition(".")[2]
+            names |= {inner: section, f"{inner}_config": section}
         own = path.startswith(f"{backend}.") and path.count(".") == 1
         if own or (path.startswith(_SHARED) and path not in _NOT_UPSTREAM):
             names.setdefault(path.rpartition(".")[2], path)

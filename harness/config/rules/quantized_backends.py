@@ -81,14 +81,14 @@ RULES: tuple[Rule, ...] = (
     _unsupported(
         "vllm",
         "8bit",
-        "vLLM does not support bitsandbytes 8-bit quantization",
+        "vLLM does not support bitsandbytes 8-bit quantization: the method is unknown to it",
         "vllm.quantization_method (awq, gptq, fp8) for quantized inference",
-        "",
+        "vLLM 0.32",
     ),
     _unsupported(
         "vllm",
         "4bit",
-        "bitsandbytes is not among vLLM's quantization methods",
+        "vLLM raises 'Unknown quantization method: bitsandbytes'",
         "vllm.quantization_method (awq, gptq, fp8) for quantized inference",
         "vLLM 0.32",
     ),

@@ -1,4 +1,4 @@
-"""Rules about speculative decoding."""
+"""Rules about speculative decoding in transformers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,6 @@ _STATIC = (
     "offloaded_hybrid",
     "offloaded_hybrid_chunked",
 )
-_METHOD, _MODEL, _TOKENS, _MIN, _MAX = (
-    f"vllm.speculative.{name}"
-    for name in (
-        "method",
-        "model",
-        "num_speculative_tokens",
-        "prompt_lookup_min",
-        "prompt_lookup_max",
-    )
-)
-_LOOKUP_METHODS = ("ngram", "ngram_gpu")
-_MODEL_METHODS = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator")
 
 
 def _batch(path: str, rule_id: str) -> Rule:
@@ -109,75 +97,4 @@ RULES: tuple[Rule, ...] = (
     ),
     _beams("decoder.beam_search.num_beams", "speculative.prompt_lookup_beams"),
     _beams("pytorch.num_beams", "speculative.prompt_lookup_native_beams"),
-    Rule(
-        id="speculative.vllm_method_without_tokens",
-        backends=("vllm",),
-        parameters=(_METHOD, _TOKENS),
-        violated=lambda values: values.get(_METHOD) in (*_LOOKUP_METHODS, "draft_model") and _TOKENS not in values,
-        combination=f"{_METHOD} without {_TOKENS}",
-        expected=f"{_TOKENS} beside the method",
-        reason="These methods have no default number of tokens to draft",
-        resolution=f"Set {_TOKENS}, or remove {_METHOD}",
-        versions="vLLM 0.32",
-        witness={_METHOD: "ngram"},
-        neighbour={_METHOD: "ngram", _TOKENS: 3},
-    ),
-    Rule(
-        id="speculative.vllm_tokens_without_method",
-        backends=("vllm",),
-        parameters=(_TOKENS, _METHOD, _MODEL),
-        violated=lambda values: _TOKENS in values and _METHOD not in values and _MODEL not in values,
-        combination=f"{_TOKENS} without {_METHOD} or {_MODEL}",
-        expected="a method or a draft model",
-        reason="Nothing says how the tokens are to be drafted",
-        resolution=f"Set {_METHOD} (for example 'ngram'), or remove {_TOKENS}",
-        versions="vLLM 0.32",
-        witness={_TOKENS: 3},
-        neighbour={_TOKENS: 3, _METHOD: "ngram"},
-    ),
-    Rule(
-        id="speculative.vllm_method_without_model",
-        backends=("vllm",),
-        parameters=(_METHOD, _MODEL),
-        violated=lambda values: values.get(_METHOD) in _MODEL_METHODS and _MODEL not in values,
-        combination=f"{_METHOD} of a drafting model without {_MODEL}",
-        expected=f"{_MODEL} beside the method",
-        reason="The method drafts with a model of its own",
-        resolution=f"Set {_MODEL}, or use {_METHOD}='ngram'",
-        versions="vLLM 0.32",
-        witness={_METHOD: "draft_model", _TOKENS: 3},
-        neighbour={_METHOD: "draft_model", _TOKENS: 3, _MODEL: "draft"},
-    ),
-    Rule(
-        id="speculative.vllm_lookup_order",
-        backends=("vllm",),
-        parameters=(_MIN, _MAX),
-        violated=lambda values: _MAX in values and values.get(_MIN, 0) > values[_MAX],
-        combination=f"{_MIN} > {_MAX}",
-        expected="the minimum to be at most the maximum",
-        reason="No n-gram is both that long and that short; vLLM raises ValueError",
-        resolution=f"Lower {_MIN}, or raise {_MAX}",
-        versions="vLLM 0.32",
-        witness={_METHOD: "ngram", _TOKENS: 3, _MIN: 3, _MAX: 2},
-        neighbour={_METHOD: "ngram", _TOKENS: 3, _MIN: 2, _MAX: 2},
-    ),
-    *(
-        Rule(
-            id=f"speculative.vllm_{path.rpartition('.')[2]}_inert",
-            backends=("vllm",),
-            severity="warning",
-            parameters=(path, _METHOD),
-            violated=lambda values, path=path: (  # type: ignore[misc]
-                path in values and values.get(_METHOD) not in _LOOKUP_METHODS
-            ),
-            combination=f"{path} without {_METHOD}=ngram",
-            expected=f"{_METHOD}=ngram",
-            reason="Only n-gram drafting looks tokens up in the prompt",
-            resolution=f"Set {_METHOD}='ngram', or remove {path}",
-            versions="vLLM 0.32",
-            witness={path: 2},
-            neighbour={path: 2, _METHOD: "ngram", _TOKENS: 3},
-        )
-        for path in (_MIN, _MAX)
-    ),
 )
