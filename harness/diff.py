@@ -7,12 +7,13 @@ those of a whole matrix. Which resolved values count is told in `harness.settled
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness import report
+from harness import circumstances, report
+from harness.circumstances import Fact
 from harness.jsontypes import JSON
 from harness.records import CellRecord, Planned
 from harness.report import Measured
@@ -81,15 +82,6 @@ class Everywhere:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """A circumstance of the two runs that differs."""
-
-    name: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
     """All that changed, and between what."""
 
@@ -117,17 +109,12 @@ class Difference:
     @property
     def packages(self) -> list[Fact]:
         """Versions that differ."""
-        return _differing(*(_newest(side, lambda source: source.info.packages.items()) for side in self.sides))
+        return circumstances.packages(self.before, self.after)
 
     @property
     def circumstances(self) -> list[Fact]:
         """What else differs, and may be the reason for a change that no package explains."""
-        return _differing(*(_newest(side, _facts) for side in self.sides))
-
-    @property
-    def sides(self) -> tuple[tuple[Measured, ...], tuple[Measured, ...]]:
-        """Before and after."""
-        return self.before, self.after
+        return circumstances.others(self.before, self.after)
 
     def everywhere(self) -> list[Everywhere]:
         """Resolved changes, each once with the cells that show it, the most frequent first."""
@@ -247,37 +234,6 @@ def _state(cell: CellRecord | None) -> State:
     if cell is None:
         return State(None, None, None, "planned, not measured")
     return State(cell.verdict.value, cell.cause.value, cell.evidence.level, cell.reason)
-
-
-def _newest(side: Iterable[Measured], facts: Callable[[Measured], Iterable[tuple[str, str | None]]]) -> dict[str, str]:
-    """Facts by column and name, of the newest run where there are several."""
-    found: dict[str, str] = {}
-    for source in side:  # newest first
-        for name, value in facts(source):
-            found.setdefault(f"{source.backend}: {name}", value or "absent")
-    return found
-
-
-def _facts(source: Measured) -> list[tuple[str, str | None]]:
-    info = source.info
-    return [
-        ("device", info.device),
-        ("driver", info.driver),
-        ("python", info.python),
-        ("platform", info.platform),
-        ("model", f"{info.model} ({info.model_hash or 'no hash'})"),
-        ("measured by", source.harness),
-        ("unavailable", info.unavailable),
-    ]
-
-
-def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[Fact]:
-    names = dict.fromkeys([*before, *after])
-    return [
-        Fact(name, before.get(name, "absent"), after.get(name, "absent"))
-        for name in names
-        if before.get(name, "absent") != after.get(name, "absent")
-    ]
 
 
 def _measured(source: Measured) -> dict[str, Any]:
