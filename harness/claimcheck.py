@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from pydantic import ValidationError
+
 from harness.claims import Claim, Outcome, Trial
 from harness.config import config_from_settings
 from harness.config import settings as stated_settings
 from harness.config.environment import EnvironmentSnapshot
 from harness.config.preflight import preflight
 from harness.config.presets import expand_preset
+from harness.config.problems import problems_of
 from harness.config.rules import REGISTRY, Rule
 from harness.declare import Matrix, Scope, Workload
 from harness.failure import Failure, one_line, outside_cause
@@ -62,7 +65,12 @@ class Checker:
         if example["backend"] != self.backend:
             return Trial(settings=flat, outcome=Outcome.ELSEWHERE, says=f"for {example['backend']}")
         model = str(self.matrix.shipped_model)
-        config = config_from_settings(flat, model=model, backend=self.backend)
+        try:
+            config = config_from_settings(flat, model=model, backend=self.backend)
+        except ValidationError as error:
+            # a rule for all backends has one neighbour, which another rule may reject on this one
+            says = self._line(f"rejected on {self.backend}: {problems_of(error)[0].what}")
+            return Trial(settings=flat, outcome=Outcome.ELSEWHERE, says=says)
         if lacking := [item for item in preflight(config, self.snapshot) if item.severity == "error"]:
             says = self._line(f"{lacking[0].what}: {lacking[0].actual}")
             return Trial(settings=flat, outcome=Outcome.NOT_RUN, says=says)

