@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from harness.declare import Variant
-from matrix.variants import folders, tensors
+from matrix.variants import digits, folders, tensors
 
 REPO: Final = "paramatrix/tiny"
 
@@ -24,8 +23,9 @@ def fill_hub_cache(model: Path, folder: Path) -> None:
     repo = folder / f"models--{REPO.replace('/', '--')}"
     for kind in ("blobs", "refs", "snapshots"):
         (repo / kind).mkdir(parents=True)
+    turned = digits.turned(tensors.read(model / tensors.WEIGHTS), model, by=1)
     files = {path.name: path.read_bytes() for path in folders.files(model)}
-    changed = files | {"model.safetensors": _rotate_digits(model)}
+    changed = files | {"model.safetensors": tensors.dump(turned)}
     for branch, revision in (("main", files), ("alt", changed)):
         blobs = {name: hashlib.sha256(data).hexdigest() for name, data in revision.items()}
         # A commit is 40 hex digits; taking them from the content keeps builds equal.
@@ -37,20 +37,6 @@ def fill_hub_cache(model: Path, folder: Path) -> None:
         for name, blob in blobs.items():
             (repo / "blobs" / blob).write_bytes(revision[name])
             (snapshot / name).symlink_to(Path("..", "..", "blobs", blob))
-
-
-def _rotate_digits(model: Path) -> bytes:
-    """The weights with the embedding row of digit d taken from digit d + 1 (9 from 0)."""
-    vocabulary = folders.read_json(model / "tokenizer.json")["model"]["vocab"]
-    weights = tensors.read(model / tensors.WEIGHTS)
-    table = weights["model.embed_tokens.weight"]
-    width = len(table.data) // table.shape[0]
-    data = bytearray(table.data)
-    places = [width * vocabulary[str(digit)] for digit in range(10)]
-    digits = [table.data[place : place + width] for place in places]
-    for place, row in zip(places, digits[1:] + digits[:1], strict=True):
-        data[place : place + width] = row
-    return tensors.dump(weights | {"model.embed_tokens.weight": replace(table, data=bytes(data))})
 
 
 HUB = Variant("hub", fill_hub_cache, lambda folder: {"model": REPO, "cache_dir": str(folder)})

@@ -52,6 +52,11 @@ def of_words(shape: tuple[int, ...], words: Iterable[int]) -> Tensor:
     return _checked("I32", shape, array("I", words).tobytes(), 4)
 
 
+def of_longs(shape: tuple[int, ...], numbers: Iterable[int]) -> Tensor:
+    """An int64 tensor."""
+    return _checked("I64", shape, array("q", numbers).tobytes(), 8)
+
+
 def of_bytes(dtype: str, shape: tuple[int, ...], codes: Iterable[int]) -> Tensor:
     """A tensor of one byte an element (I8, U8, F8_E4M3), from the codes 0 to 255."""
     return _checked(dtype, shape, bytes(codes), 1)
