@@ -30,6 +30,7 @@ HARNESS_FOLDER = f"{Path(__file__).parent}{os.sep}"
 """As code objects name it: unresolved, so that a checkout behind a symbolic link is still ours."""
 BOUNDARY = Calls.__call__.__code__
 _TAIL = 4000
+_LAST_WORDS_S = 2.0
 _LOG = 1 << 18
 """Bytes of log in which a root cause is looked for."""
 
@@ -44,6 +45,8 @@ class EngineProcess:
     scratch: Path
     loaded: Message | None = None
     shared_before: frozenset[str] = field(default_factory=sharedmemory.names)
+    helpers: set[int] = field(default_factory=set)
+    """Processes that the library had started by the end of the load."""
     held: set[tuple[str, int]] = field(default_factory=set)
     """Shared memory that its processes were seen to map."""
     oom_kills_before: int = field(default_factory=lambda: oom_kills())  # noqa: PLW0108 - defined below
@@ -85,15 +88,30 @@ class EngineProcess:
             )
         except PeerGone:
             return self._crashed(phase, since)
-        self.held |= sharedmemory.held_by(processes.tree(self.pid))
+        tree = processes.tree(self.pid)
+        self.held |= sharedmemory.held_by(tree)
         if isinstance(facts := answer.get("failure"), dict):
             self._explain(facts, since)
+        elif phase == "load":
+            self.helpers = tree - {self.pid}
         return answer
 
     def _explain(self, facts: Message, since: int) -> None:
         """Add the root cause to an error that points at another process's."""
-        log = self.log(since)
-        root = rootcause.find(str(facts["type"]), str(facts["message"]), log)
+        kind, message = str(facts["type"]), str(facts["message"])
+        # without its other processes a library fails in odd words
+        alone = not all(processes.running(pid) for pid in self.helpers)
+        if not alone and not rootcause.elsewhere(kind, message):
+            return
+        deadline = time.monotonic() + _LAST_WORDS_S
+        while True:
+            # who raised the error knew of the end of the other process before that had said why
+            late = time.monotonic() > deadline
+            log = self.log(since)
+            root = rootcause.find(kind, message, log, alone=alone)
+            if late or (root and root.raised):
+                break
+            time.sleep(0.05)
         if root is None:
             return
         facts |= {"root": root.text, "child_died": root.died, "log": log[-_TAIL:]}

@@ -60,6 +60,14 @@ def tree(pid: int) -> set[int]:
     return found
 
 
+def running(pid: int) -> bool:
+    """True while a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+    except OSError:
+        return False
+
+
 def reap(pid: int, timeout_s: float) -> int | None:
     """Wait for a child; its wait status, or None when it still runs after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s

@@ -100,17 +100,22 @@ class Root:
     raised: Raised | None = None
 
 
-def find(kind: str, message: str, log: str) -> Root | None:
+def elsewhere(kind: str, message: str) -> bool:
+    """True when an error is only the echo of another process's."""
+    error = f"{kind}: {message}"
+    return _TRACEBACK in message or any(words.search(error) for words in (_POINTS, _DIED, _AFTERMATH))
+
+
+def find(kind: str, message: str, log: str, *, alone: bool = False) -> Root | None:
     """The cause behind an error, or None when the error speaks for itself.
 
     Args:
         kind: the error's type, with its module.
         message: its message.
         log: what the engine's processes printed since the run began.
+        alone: a process that worked for the engine is gone, so that any error may be its echo.
     """
-    error = f"{kind}: {message}"
-    points = bool(_POINTS.search(error) or _DIED.search(error)) or _TRACEBACK in message
-    if not points and not _AFTERMATH.search(error):
+    if not alone and not elsewhere(kind, message):
         return None
     # a message that brings the other process's traceback along is nearer than the log
     for source in (message, log):
@@ -120,6 +125,7 @@ def find(kind: str, message: str, log: str) -> Root | None:
     if deaths := _DIED.findall(log):
         return Root(_PREFIX.sub("", deaths[0]).strip(), died=True)
     # it died without a word
+    error = f"{kind}: {message}"
     return Root(error, died=True) if _DIED.search(error) or _FAILED_PROCESS.search(error) else None
 
 

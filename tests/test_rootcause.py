@@ -183,6 +183,17 @@ def test_a_traceback_that_the_message_brings_along_is_the_nearest() -> None:
     assert blamed_cause(failure) is Cause.REJECTED
 
 
+def test_without_its_other_processes_a_library_fails_in_odd_words() -> None:
+    error = ("AssertionError", "collective_rpc should not be called on follower node")
+    text = log("worker-killed-tensor-parallel")
+    assert rootcause.find(*error, text) is None
+    root = rootcause.find(*error, text, alone=True)
+    assert root is not None
+    assert root.died
+    assert root.text.startswith("Worker proc VllmWorker-1 died unexpectedly (exit code: -9)")
+    assert rootcause.find(*error, WARNINGS, alone=True) is None, "nothing was said, so the error stands as it is"
+
+
 def test_a_process_that_ended_by_a_signal_is_a_crash() -> None:
     failure = judged(
         "torch.multiprocessing.spawn.ProcessExitedException", "process 1 terminated with signal SIGSEGV", ""
