@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness import engine, sharedmemory
-from harness.failure import Failure, outside_cause
+from harness.failure import Failure, blamed_cause, outside_cause
 from harness.host import Attempt, BackendHost, HostUnavailable, Launcher, Limits
 from harness.jsontypes import JSON
 from harness.verdict import Cause
@@ -261,6 +261,21 @@ def test_an_error_that_points_at_a_child_is_judged_by_what_the_child_raised(
     assert outside_cause(told) is cause
     assert "Engine core initialization failed" in told.message
     assert "Triton is not installed" in told.log
+
+
+def test_an_error_that_follows_the_death_of_a_helper_is_a_crash(host: BackendHost) -> None:
+    wanted = run({"load": "stray"}, {"generate": "lose-stray"})
+    told = failure(host.observe(wanted, model="toy", cache_dir=None, fresh=False))
+    assert told.type == "AssertionError"
+    assert told.line == "Worker proc W-1 died unexpectedly (exit code: -9)"
+    assert blamed_cause(told) is Cause.CRASHED
+
+
+def test_an_error_while_all_helpers_live_stands_as_it_is(host: BackendHost) -> None:
+    said = "print:Worker proc W-1 died unexpectedly (exit code: -9)"
+    assert host.observe(run({"load": "stray"}, {"generate": said}), model="toy", cache_dir=None, fresh=False).seen
+    wanted = run({"load": "stray"}, {"generate": "raise:ValueError:no"})
+    assert failure(host.observe(wanted, model="toy", cache_dir=None, fresh=False)).line == "ValueError: no"
 
 
 def test_what_an_earlier_run_printed_explains_nothing_about_this_one(host: BackendHost) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -97,6 +98,15 @@ def _child_raises(kind: str, text: str) -> None:
     raise RuntimeError("Engine core initialization failed. See root cause above.")
 
 
+def _lose_the_stray() -> None:
+    """The helper that was started at the load dies; what is raised says nothing of it."""
+    stray_pid = int(Path(os.environ["TOY_FOLDER"], "stray").read_text(encoding="ascii"))
+    os.kill(stray_pid, signal.SIGKILL)
+    os.waitpid(stray_pid, 0)
+    print("(Main pid=1) ERROR 11-21 06:34:56 [x.py:315] Worker proc W-1 died unexpectedly (exit code: -9)")
+    raise AssertionError("collective_rpc should not be called on follower node")
+
+
 def _share_and_crash(_: str) -> None:
     _share(tracked=True)
     ctypes.string_at(0)
@@ -107,6 +117,7 @@ ACTIONS: dict[str, Callable[[str], None]] = {
     "share": lambda _: _share(tracked=False),
     "share-tracked": lambda _: _share(tracked=True),
     "share-segfault": _share_and_crash,
+    "lose-stray": lambda _: _lose_the_stray(),
     "leave-files": lambda _: _leave_files(),
     "listen": lambda port: _listen(int(port)),
     "child-raises": lambda what: _child_raises(*what.split(":", 1)),
