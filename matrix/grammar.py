@@ -190,3 +190,10 @@ LONG: Final = _ask((2, 6), (9, 1), (3, 5), (7, 0), (4, 8), (1, 9), (6, 3), (5, 7
 # early_stopping=True stops after 8 forward calls, when four beams have ended, and so
 # misses the long ending that the default (False) finds in 16, "never" in 16 or more.
 BEAMS: Final = BELLS
+
+# Longer than several blocks of a paged cache, and short enough for two of three in 512 tokens.
+STARTS: Final = ((2, 6), (5, 1), (9, 4))
+VERY_LONG: Final = tuple(
+    _ask((left, right), *((number % 10, (number * 7 + left) % 10) for number in range(21)), (7, 8))
+    for left, right in STARTS
+)

@@ -37,3 +37,12 @@ SHUFFLED = Workload("shuffled", tuple(grammar.VARIED[index] for index in (5, 0, 
 
 ARRIVALS = Workload("arrivals", grammar.SHORT * 4, max_new_tokens=2)
 """Sixteen requests that take next to no time: only their spacing counts."""
+
+CROWD = Workload("crowd", tuple(prompt for prompt, _ in grammar.SUMS) * 6, max_new_tokens=2)
+"""300 requests that take next to no time: more than a scheduler runs together."""
+
+REPEATED = Workload("repeated", grammar.VERY_LONG[:1] * 2, max_new_tokens=4)
+"""A long prompt twice: the second time a cache may hold it."""
+
+PACKED = Workload("packed", grammar.VERY_LONG, max_new_tokens=4)
+"""Three long prompts with other beginnings: no cache helps, and a step may not hold them all."""

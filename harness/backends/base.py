@@ -181,6 +181,8 @@ class Step(TypedDict, total=False):
     """Distinct ids of the context at this step that are still finite (≤ 64)."""
     penalty: float | None
     """Median over `moved` of the factor by which a repetition penalty would have moved it."""
+    shifts: dict[str, float]
+    """Raw logit less score of each of `moved`, by id: what an additive penalty or bias took off."""
     argmax: int
     """Id of the largest raw logit."""
     token: int

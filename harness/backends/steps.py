@@ -46,7 +46,7 @@ def summarise(raw: Any, processed: Any, context: Any) -> Step:
     best = whole.max()
     inside = whole[left]
     outside = whole[~left]
-    at = torch.where(moved)[0]
+    at = torch.where(moved)[0][:LISTED]
     before, after = even[at], processed[at]
     factors = torch.where(before > 0, before / after, after / before)
     return {
@@ -57,8 +57,9 @@ def summarise(raw: Any, processed: Any, context: Any) -> Step:
         "kept_mass_without_last": float(inside.sum() - inside.min()) if inside.numel() else 0.0,
         "kept_min_ratio": float(inside.min() / best) if inside.numel() else 0.0,
         "dropped_max_ratio": float(outside.max() / best) if outside.numel() else None,
-        "moved": at[:LISTED].tolist(),
+        "moved": at.tolist(),
         "context": torch.where(seen & left)[0][:LISTED].tolist(),
+        "shifts": {str(int(token)): float(shift) for token, shift in zip(at, before - after, strict=True)},
         "penalty": float(factors.median()) if factors.numel() else None,
         "argmax": int(raw.argmax()),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.declare import Column, OutputRule, Parameter, Scope, Value, Workload
+from dataclasses import replace
+
+from harness.declare import Column, NotApplicable, OutputRule, Parameter, Scope, Value, Workload
 from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.probes import beams, outputs
@@ -21,6 +23,17 @@ _VALUES = {
     "no_repeat_ngram_size": (Value(0, contrast=2), Value(2), Value(3)),
 }
 
+_VLLM_PROBES = {"num_beams": beams.kept, "length_penalty": beams.ranked}
+_VLLM = {
+    "early_stopping": NotApplicable(
+        "vLLM's beam search has no such argument (BeamSearchParams, 0.32): it ends at max_tokens or without a beam left"
+    ),
+    "no_repeat_ngram_size": NotApplicable(
+        "vLLM has no such argument (BeamSearchParams and SamplingParams, 0.32); the nearest are repetition_penalty and "
+        "bad_words"
+    ),
+}
+
 _FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
 
 
@@ -35,7 +48,10 @@ def _parameter(name: str, prefix: str, section: str) -> Parameter:
     if name == "no_repeat_ngram_size":
         work = workloads.LOOPING
     column = Column(Scope.REQUEST, _PROBES[name], OutputRule.FREE, companions=companions, workload=work)
-    return Parameter(f"{prefix}.{name}", section=section, values=_VALUES[name], columns={"pytorch": column})
+    columns: dict[str, Column | NotApplicable] = {"pytorch": column}
+    if section == DECODER:
+        columns["vllm"] = _VLLM.get(name) or replace(column, probe=_VLLM_PROBES[name])
+    return Parameter(f"{prefix}.{name}", section=section, values=_VALUES[name], columns=columns)
 
 
 PARAMETERS = (
@@ -59,7 +75,15 @@ PARAMETERS = (
                 beams.enabled,
                 OutputRule.FREE,
                 workload=workloads.BEAMS,
-            )
+            ),
+            "vllm": Column(
+                Scope.REQUEST,
+                beams.kept_enabled,
+                OutputRule.FREE,
+                # one prompt at a time, so that rows are beams
+                companions={"batching.batch_size": 1},
+                workload=workloads.BEAMS,
+            ),
         },
     ),
     *(_parameter(name, "decoder.beam_search", DECODER) for name in _PROBES),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.declare import Bound, Column, OutputRule, Parameter, Scope, Value
 from matrix import workloads
-from matrix.probes import outputs, scores, state
+from matrix.probes import outputs, requests, scores, state
 from matrix.sections import CORE
 
 PARAMETERS = (
@@ -18,20 +18,24 @@ PARAMETERS = (
             Value("bfloat16", contrast="float32"),
             Value("float16", contrast="float32"),
         ),
-        columns={"pytorch": Column(Scope.ENGINE, state.parameter_dtype, Bound(0.25))},
+        columns=dict.fromkeys(("pytorch", "vllm"), Column(Scope.ENGINE, state.parameter_dtype, Bound(0.25))),
     ),
     Parameter(
         "max_output_tokens",
         section=CORE,
         values=(Value(1), Value(4)),
-        columns={"pytorch": Column(Scope.REQUEST, outputs.longest, OutputRule.FREE, workload=workloads.LOOPING)},
+        columns=dict.fromkeys(
+            ("pytorch", "vllm"),
+            Column(Scope.REQUEST, outputs.longest, OutputRule.FREE, workload=workloads.LOOPING),
+        ),
     ),
     Parameter(
         "random_seed",
         section=CORE,
         values=(Value(0), Value(7)),
-        columns={
-            "pytorch": Column(
+        columns=dict.fromkeys(
+            ("pytorch", "vllm"),
+            Column(
                 Scope.REQUEST,
                 outputs.fixed_by_seed,
                 OutputRule.FREE,
@@ -39,14 +43,20 @@ PARAMETERS = (
                 workload=replace(workloads.OPEN_SEEDS, seeds=(0, 7, 1)),
                 # the control runs under these seeds as well: what differs is which one counts
                 by_harness=True,
-            )
-        },
+            ),
+        ),
     ),
     Parameter(
         "passthrough_kwargs",
         section=CORE,
-        values=(Value({"suppress_tokens": [5, 6, 7]}, label='{"suppress_tokens":[5,6,7]}'),),
-        columns={"pytorch": Column(Scope.REQUEST, scores.suppressed, OutputRule.FREE, workload=workloads.OPEN)},
-        note="any keyword argument of upstream's generate; shown with one",
+        values=(
+            Value({"suppress_tokens": [5, 6, 7]}, backends=("pytorch",), label='{"suppress_tokens":[5,6,7]}'),
+            Value({"logprob_token_ids": [5, 6, 7]}, backends=("vllm",), label='{"logprob_token_ids":[5,6,7]}'),
+        ),
+        columns={
+            "pytorch": Column(Scope.REQUEST, scores.suppressed, OutputRule.FREE, workload=workloads.OPEN),
+            "vllm": Column(Scope.REQUEST, requests.logprob_token_ids, OutputRule.LOSSLESS),
+        },
+        note="any keyword argument of upstream's generate or SamplingParams; shown with one",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.declare import Column, OutputRule, Parameter, Scope, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import execution
+from matrix.probes import engines, execution
 from matrix.sections import PARALLELISM, PYTORCH
 
 TWO = ("devices:2",)
@@ -31,7 +31,15 @@ PARAMETERS = (
                 # two padded batches: one for each process, and padding has to be right too
                 companions={"parallelism.degree": 2, "batching.batch_size": 4},
                 workload=workloads.SHUFFLED,
-            )
+            ),
+            "vllm": Column(
+                Scope.ENGINE,
+                engines.parallel_strategy,
+                OutputRule.LOSSLESS,
+                needs=TWO,
+                companions={"parallelism.degree": 2},
+                workload=workloads.SHUFFLED,
+            ),
         },
     ),
     Parameter(
@@ -45,7 +53,14 @@ PARAMETERS = (
                 OutputRule.LOSSLESS,
                 needs=TWO,
                 companions={"parallelism.strategy": "tensor_parallel"},
-            )
+            ),
+            "vllm": Column(
+                Scope.ENGINE,
+                engines.degree,
+                OutputRule.LOSSLESS,
+                needs=TWO,
+                companions={"parallelism.strategy": "tensor_parallel"},
+            ),
         },
     ),
     Parameter(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from harness.declare import Bound, Column, Parameter, Probe, Scope, Value
+from dataclasses import replace
+
+from harness.declare import Bound, Column, NotApplicable, Parameter, Probe, Scope, Value
 from harness.jsontypes import JSON
-from matrix.probes import state
+from matrix.probes import engines, state
 from matrix.sections import PYTORCH, QUANTIZATION
 
 FOUR_BITS = Bound(0.8)
@@ -14,20 +16,31 @@ SAME_BITS = Bound(0.25)
 0.4, 8 bits 0.02, and another way of computing with the same bits 0.01. Larger models round more often."""
 
 
+_ON_OFF = (
+    Value(False, contrast=True, backends=("pytorch",)),
+    # vLLM 0.32 has no bitsandbytes to contrast it with
+    Value(False, backends=("vllm",)),
+    Value(True),
+)
+_NO_DETAILS = NotApplicable(
+    "vLLM takes the name of a quantisation method and no details of bitsandbytes', which 0.32 has dropped besides"
+)
+
+
 def _parameter(prefix: str, section: str, name: str, probe: Probe, output: Bound, *values: Value) -> Parameter:
     companions: dict[str, JSON] = {f"{prefix}.load_in_4bit": True} if name.startswith("bnb_4bit_") else {}
     column = Column(Scope.ENGINE, probe, output, companions=companions)
-    return Parameter(f"{prefix}.{name}", section=section, values=values, columns={"pytorch": column})
+    columns: dict[str, Column | NotApplicable] = {"pytorch": column}
+    if section == QUANTIZATION:
+        # vLLM knows the flags' method by name, and none of its details
+        columns["vllm"] = _NO_DETAILS if companions else replace(column, probe=engines.bitsandbytes)
+    return Parameter(f"{prefix}.{name}", section=section, values=values, columns=columns)
 
 
 def _spelling(prefix: str, section: str) -> tuple[Parameter, ...]:
     return (
-        _parameter(
-            prefix, section, "load_in_4bit", state.load_in_4bit, FOUR_BITS, Value(False, contrast=True), Value(True)
-        ),
-        _parameter(
-            prefix, section, "load_in_8bit", state.load_in_8bit, EIGHT_BITS, Value(False, contrast=True), Value(True)
-        ),
+        _parameter(prefix, section, "load_in_4bit", state.load_in_4bit, FOUR_BITS, *_ON_OFF),
+        _parameter(prefix, section, "load_in_8bit", state.load_in_8bit, EIGHT_BITS, *_ON_OFF),
         _parameter(
             prefix,
             section,
@@ -64,10 +77,15 @@ PARAMETERS = (
         "quantization.quantization",
         section=QUANTIZATION,
         values=(
-            Value(False, contrast=True),
-            Value(True, contrast=False, by_harness=True),
+            Value(False, contrast=True, backends=("pytorch",)),
+            Value(True, contrast=False, by_harness=True, backends=("pytorch",)),
+            Value(False, backends=("vllm",)),
+            Value(True, backends=("vllm",)),
         ),
-        columns={"pytorch": Column(Scope.ENGINE, state.load_in_4bit, FOUR_BITS)},
+        columns={
+            "pytorch": Column(Scope.ENGINE, state.load_in_4bit, FOUR_BITS),
+            "vllm": Column(Scope.ENGINE, engines.bitsandbytes, FOUR_BITS),
+        },
         note="names no method: transformers takes a bare BitsAndBytesConfig for 4 bits",
     ),
     *_spelling("quantization", QUANTIZATION),

@@ -23,7 +23,9 @@ def _sampled(
     name: str, probe: Probe, values: tuple[Value, ...], companions: dict[str, JSON], work: Workload = workloads.OPEN
 ) -> Parameter:
     column = Column(Scope.REQUEST, probe, OutputRule.FREE, companions=companions, workload=work)
-    return Parameter(f"decoder.{name}", section=DECODER, values=values, columns={"pytorch": column})
+    return Parameter(
+        f"decoder.{name}", section=DECODER, values=values, columns=dict.fromkeys(("pytorch", "vllm"), column)
+    )
 
 
 PARAMETERS = (
@@ -37,10 +39,17 @@ PARAMETERS = (
     _sampled(
         "temperature",
         scores.temperature,
-        (Value(0.0), Value(0.5), Value(1.0, contrast=0.5), Value(1.5)),
+        (
+            Value(0.0, backends=("pytorch",)),
+            # there it means greedy
+            Value(0.0, backends=("vllm",), probe=scores.greedy),
+            Value(0.5),
+            Value(1.0, contrast=0.5),
+            Value(1.5),
+        ),
         NEUTRAL,
     ),
-    _sampled("top_k", scores.top_k, (Value(0), Value(1), Value(5), Value(50, contrast=5)), NEUTRAL),
+    _sampled("top_k", scores.top_k, (Value(0, contrast=5), Value(1), Value(5), Value(50, contrast=5)), NEUTRAL),
     _sampled("top_p", scores.top_p, (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)), NEUTRAL),
     _sampled("min_p", scores.min_p, (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)), NEUTRAL),
     _sampled(

@@ -21,7 +21,7 @@ def _traffic(name: str, probe: Probe, *values: Value) -> Parameter:
         Scope.REQUEST, probe, OutputRule.LOSSLESS, companions=_ON, workload=workloads.ARRIVALS, by_harness=True
     )
     path = f"traffic_simulation.{name}"
-    return Parameter(path, section=STREAMING, values=values, columns={"pytorch": column})
+    return Parameter(path, section=STREAMING, values=values, columns=dict.fromkeys(("pytorch", "vllm"), column))
 
 
 PARAMETERS = (
@@ -29,7 +29,11 @@ PARAMETERS = (
         "streaming",
         section=STREAMING,
         values=(Value(False, contrast=True), Value(True)),
-        columns={"pytorch": Column(Scope.REQUEST, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING)},
+        columns={
+            "pytorch": Column(Scope.REQUEST, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING),
+            # its async engine streams, and is another one than that of LLM
+            "vllm": Column(Scope.ENGINE, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING),
+        },
     ),
     _traffic("enabled", timing.paced, Value(False, contrast=True), Value(True, contrast=False)),
     _traffic("mode", timing.mode, Value("constant", contrast="poisson"), Value("poisson", contrast="constant")),

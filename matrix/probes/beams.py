@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 
@@ -57,6 +58,54 @@ def _argument(call: Mapping[str, JSON], name: str) -> JSON:
     return named.get(name) if isinstance(named, dict) else None
 
 
+def _most_rows(run: Seen) -> float:
+    return max((float(shape[0]) for shape in run.observation["forwards"]), default=0.0)
+
+
+def _kept(run: Seen, control: Seen, value: JSON) -> Shown:
+    """A search that grows from one beam: that many are searched at once, and come back."""
+    del control
+    most = _most_rows(run)
+    back = {
+        len(entry["token_ids"]) for entry in run.observation.get("beams", []) if isinstance(entry["token_ids"], list)
+    }
+    return Shown(most == number(value) and back == {int(number(value))}, f"at most {most:g} rows a prompt, {back} back")
+
+
+def _kept_enabled(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Of the four beams that the companions ask for, four are searched when enabled, none when not."""
+    del control
+    most, searched = _most_rows(run), bool(run.observation.get("beams"))
+    return Shown(most == (4.0 if value else 1.0) and searched is bool(value), f"at most {most:g} rows a prompt")
+
+
+def _ranked(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Beams come back in the order of sum / length ** penalty, an ending token not counted.
+
+    The length is that of prompt and output together (vllm/entrypoints/generate/beam_search/utils.py). The control
+    searches with another penalty, whose order this one does not explain.
+    """
+    del control
+    fits = told = 0
+    for entry in run.observation.get("beams", []):
+        sums, lengths, ended = entry["log_probabilities"], entry["whole_lengths"], entry["ended"]
+        assert isinstance(sums, list)
+        assert isinstance(lengths, list)
+        assert isinstance(ended, list)
+        scores = [
+            number(total) / (number(length) - bool(end)) ** number(value)
+            for total, length, end in zip(sums, lengths, ended, strict=True)
+        ]
+        told += 1
+        fits += all(a >= b - 1e-4 for a, b in itertools.pairwise(scores))
+    return Shown(told > 0 and fits == told, f"{fits} of {told} prompts' beams are in the order of sum / length^{value}")
+
+
+kept = Probe(says="that many beams are searched at once and come back", effect=_kept)
+kept_enabled = Probe(says="four beams are searched when enabled, none when not", effect=_kept_enabled)
+ranked = Probe(
+    says="beams come back by log-probability over length to the power of the penalty", effect=_ranked, decisive=False
+)
 width = Probe(says="each prompt runs as that many beams", effect=_width)
 enabled = Probe(says="four beams run when enabled, one when not", effect=_enabled)
 length_penalty = Probe(

@@ -8,6 +8,7 @@ from harness.backends.base import Step
 from harness.config import PRESETS
 from harness.declare import Effect, Probe, Seen, Shown
 from harness.jsontypes import JSON
+from matrix.variants.generation import DEFAULTS as GENERATION_DEFAULTS
 
 SCORES = frozenset({"scores"})
 
@@ -87,6 +88,16 @@ def _suppressed(run: Seen, control: Seen, value: JSON) -> Shown:
     return effect(run, control, len(ids) if isinstance(ids, list) else 0)
 
 
+def _greedy(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Every token is the likeliest one."""
+    del control, value
+    steps = run.observation.get("steps", [])
+    best = sum(step["token"] == step["argmax"] for step in steps)
+    return Shown(bool(steps) and best == len(steps), f"the likeliest id was taken in {best} of {len(steps)} steps")
+
+
+greedy = Probe(says="the likeliest id is taken at every step", effect=_greedy, instruments=SCORES)
+
 temperature = Probe(
     says="raw logits are the temperature times the scores drawn from, at every step",
     effect=each_step(_has_temperature, lambda steps: f"raw / processed = {span([s['scale'] or 0.0 for s in steps])}"),
@@ -137,6 +148,20 @@ min_new_tokens = Probe(
     instruments=SCORES,
 )
 
+
+def _default_penalty(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The repetition penalty of the model's own defaults (vllm: none of them; a mapping: the one it names)."""
+    if isinstance(value, dict):
+        wanted = number(value["repetition_penalty"])
+    else:
+        wanted = 1.0 if value == "vllm" else number(GENERATION_DEFAULTS["repetition_penalty"])
+    return repetition_penalty.effect(run, control, wanted)
+
+
+default_penalty = Probe(
+    says="requests that state no penalty get the one of the defaults", effect=_default_penalty, instruments=SCORES
+)
+
 suppressed = Probe(
     says="just the suppressed ids are impossible, at every step",
     effect=_suppressed,
@@ -147,8 +172,7 @@ suppressed = Probe(
 def _preset(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
     """Every field the preset stands for shows its own effect, and sampling is on or off as it says."""
     fields: Mapping[str, JSON] = PRESETS[str(value)]
-    resolved = run.observation.get("resolved", {})
-    drawn = resolved.get("generation_mode") == "sample"
+    drawn = _samples(run)
     if not fields["do_sample"]:
         return Shown(not drawn, "decoding is greedy" if not drawn else "decoding samples")
     fits = {name: _field_shows(name, number(item), run) for name, item in fields.items() if name != "do_sample"}
@@ -157,14 +181,30 @@ def _preset(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - e
     return Shown(drawn and not wrong, text + (f", not {', '.join(wrong)}" if wrong else ""))
 
 
+def _samples(run: Seen) -> bool:
+    """Whether tokens were drawn, by what the library says of its mode or by the ways that were counted."""
+    resolved = run.observation.get("resolved", {})
+    drawn = resolved.get("drawn")
+    if isinstance(drawn, dict):
+        return bool(drawn["sampled"]) and not drawn["greedy"]
+    return resolved.get("generation_mode") == "sample"
+
+
+def _live_top_p(run: Seen) -> float | None:
+    """The value that the part in use has: transformers' warper, or the argument of vLLM's sampler."""
+    resolved = run.observation.get("resolved", {})
+    processors, drawn = resolved.get("logits_processors"), resolved.get("drawn")
+    holder = processors.get("TopPLogitsWarper") if isinstance(processors, dict) else drawn
+    value = holder.get("top_p") if isinstance(holder, dict) else None
+    return None if value is None else round(number(value), 6)
+
+
 def _field_shows(name: str, wanted: float, run: Seen) -> bool:
     """One field among others: judged at the steps where it can be told from them."""
     steps = run.observation.get("steps", [])
     if name == "top_p":
         # p counts in what top_k has left, which the step's summary does not keep apart
-        processors = run.observation.get("resolved", {}).get("logits_processors")
-        warper = processors.get("TopPLogitsWarper") if isinstance(processors, dict) else None
-        return isinstance(warper, dict) and warper.get("top_p") == wanted
+        return _live_top_p(run) == wanted
     if name == "top_k":
         return bool(steps) and all(step["finite"] <= wanted for step in steps)
     # where every id left is one of the context, penalty and temperature look alike

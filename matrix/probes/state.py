@@ -8,7 +8,7 @@ from harness.judge import relative_error
 from matrix.probes.scores import number
 
 LOGITS = frozenset({"logits"})
-_NOTHING = 1e-4
+NOTHING = 1e-4
 """Relative error of logits below which nothing was changed but the order of additions."""
 
 
@@ -22,7 +22,7 @@ def _dtypes(run: Seen, control: Seen, value: JSON) -> Shown:
     found = names(run.read_back.get("parameter_dtypes"))
     error = relative_error(run, control)
     return Shown(
-        found == [f"torch.{value}"] and error > _NOTHING,
+        found == [f"torch.{value}"] and error > NOTHING,
         f"parameters are {', '.join(found) or 'unknown'}, logits differ by {error:.2g}",
     )
 
@@ -35,7 +35,7 @@ def _quantised(bits: str, run: Seen, control: Seen, value: JSON) -> Shown:
     error = relative_error(run, control)
     there = _QUANTISED[bits] in classes
     plain = not set(classes) & set(_QUANTISED.values())
-    fine = (there if value else plain) and error > _NOTHING
+    fine = (there if value else plain) and error > NOTHING
     return Shown(
         fine,
         f"linear layers are {', '.join(classes)} of {_megabytes(run)} MB, logits differ by {error:.2g}",
@@ -53,7 +53,7 @@ def _layer(field: str, run: Seen, control: Seen, value: JSON) -> Shown:
     seen = layer.get(field) if isinstance(layer, dict) else None
     error = relative_error(run, control)
     same = seen in (value, f"torch.{value}")
-    return Shown(same and error > _NOTHING, f"{field} of the live layer is {seen}, logits differ by {error:.2g}")
+    return Shown(same and error > NOTHING, f"{field} of the live layer is {seen}, logits differ by {error:.2g}")
 
 
 parameter_dtype = Probe(

@@ -13,6 +13,7 @@ from matrix.variants.generation import GENERATION_CONFIG
 from matrix.variants.gptq import GPTQ
 from matrix.variants.hub import HUB, REPO
 from matrix.variants.remote_code import REMOTE_CODE
+from matrix.variants.shipped import SHIPPED
 from matrix.variants.sliding import HALF_SLIDING, SLIDING, WINDOW
 from matrix.variants.weights import CONSOLIDATED, FORMATS
 
@@ -29,6 +30,7 @@ __all__ = [
     "HUB",
     "REMOTE_CODE",
     "REPO",
+    "SHIPPED",
     "SLIDING",
     "W4A16",
     "W8A8",

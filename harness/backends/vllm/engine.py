@@ -68,6 +68,8 @@ class VLLMEngine:
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         """Run the job while every worker notes what it is given."""
         run = Run(self, self.requests, job, calls)
+        # what an earlier job left in the cache must not show in this one
+        self._reset_prefix_cache()
         self.ask("paramatrix_watch", sorted(job.instruments))
         try:
             run.all()
@@ -82,6 +84,11 @@ class VLLMEngine:
             answer = self.loop.run_until_complete(answer)
         answers: Sequence[dict[str, Any]] = answer
         return answers
+
+    def _reset_prefix_cache(self) -> None:
+        answer = self.engine.reset_prefix_cache()
+        if self.loop is not None:
+            self.loop.run_until_complete(answer)
 
     def close(self) -> None:
         """End the other processes."""

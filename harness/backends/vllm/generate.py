@@ -59,7 +59,7 @@ class Run:
         """One call of `LLM.generate` or `LLM.beam_search`."""
         prompts = [self.prompts[index] for index in batch]
         if first:
-            self.arrivals.append(time.perf_counter() - self.start)
+            self._arrived(batch)
         before = self.engine.request_counter.counter
         began = time.perf_counter()
         if self.beam_params is not None:
@@ -81,6 +81,10 @@ class Run:
             text, tokens = self.told.outputs[-1]["text"], len(self.told.outputs[-1]["token_ids"])
             self.told.chunks.append({"prompt": index, "seed": seed, "at_s": seconds, "tokens": tokens, "text": text})
 
+    def _arrived(self, batch: tuple[int, ...]) -> None:
+        """Note that these prompts are handed over now."""
+        self.arrivals += [time.perf_counter() - self.start] * len(batch)
+
     def _own(self, batch: tuple[int, ...]) -> dict[str, Any]:
         """The further arguments for these prompts: a priority a prompt is cut to the batch."""
         own = dict(self.others)
@@ -99,7 +103,7 @@ class Run:
                 wait_until(self.start + waiting[0][0])
             while waiting and time.perf_counter() >= self.start + waiting[0][0]:
                 _, batch = waiting.pop(0)
-                self.arrivals.append(time.perf_counter() - self.start)
+                self._arrived(batch)
                 before = self.engine.request_counter.counter
                 self.calls(
                     "LLM.enqueue",
@@ -126,7 +130,7 @@ class Run:
             if moments is not None:
                 await asyncio.sleep(max(0.0, self.start + moments[place] - time.perf_counter()))
             if paced:
-                self.arrivals.append(time.perf_counter() - self.start)
+                self._arrived(batch)
             running += [asyncio.ensure_future(self._one(index, params, seed)) for index in batch]
             if moments is None:
                 await asyncio.gather(*running)
@@ -159,7 +163,7 @@ class Run:
         observation["seconds"] = self.seconds
         observation["memory"] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
         planned: list[JSON] = list(self.plan.moments or ())
-        observation["resolved"] = {"planned_arrivals": planned}
+        observation["resolved"] = {**observation.get("resolved", {}), "planned_arrivals": planned}
         return observation
 
 

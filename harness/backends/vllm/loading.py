@@ -19,7 +19,7 @@ def watch() -> None:
     original = BaseModelLoader.load_model
 
     def load_model(loader: Any, *args: Any, **kwargs: Any) -> Any:
-        entry: dict[str, JSON] = {"loader": type(loader).__name__, "files": [], "iterators": []}
+        entry: dict[str, JSON] = {"loader": type(loader).__name__, "files": [], "iterators": [], "opened": []}
         _loads.append(entry)
         with _files(loader, entry):
             return original(loader, *args, **kwargs)
@@ -28,7 +28,7 @@ def watch() -> None:
     BaseModelLoader.load_model = load_model
 
 
-def seen() -> list[JSON]:
+def seen() -> list[dict[str, Any]]:
     """One entry a model that was loaded in this process, in order."""
     return [dict(entry) for entry in _loads]
 
@@ -41,17 +41,35 @@ class _files:  # noqa: N801 - used as a function
 
         self.entry = entry
         self.module = sys.modules[type(loader).__module__]
-        self.originals: dict[str, Any] = {}
+        self.originals: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> None:
+        from vllm.model_executor.model_loader import weight_utils
+
         for name, function in list(vars(self.module).items()):
             if name.endswith("_weights_iterator") and callable(function):
-                self.originals[name] = function
-                setattr(self.module, name, self._noting(name, function))
+                self._replace(self.module, name, self._noting(name, function))
+        for name in ("safe_open", "load"):
+            if callable(function := getattr(weight_utils, name, None)):
+                self._replace(weight_utils, name, self._opening(name, function))
+
+    def _replace(self, module: Any, name: str, function: Any) -> None:
+        self.originals.append((module, name, getattr(module, name)))
+        setattr(module, name, function)
 
     def __exit__(self, *_: object) -> None:
-        for name, function in self.originals.items():
-            setattr(self.module, name, function)
+        for module, name, function in self.originals:
+            setattr(module, name, function)
+
+    def _opening(self, name: str, function: Any) -> Any:
+        def opening(*args: Any, **kwargs: Any) -> Any:
+            opened = self.entry["opened"]
+            assert isinstance(opened, list)
+            if name not in opened:
+                opened.append(name)
+            return function(*args, **kwargs)
+
+        return opening
 
     def _noting(self, name: str, function: Any) -> Any:
         def noting(*args: Any, **kwargs: Any) -> Any:

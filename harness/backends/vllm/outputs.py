@@ -91,6 +91,7 @@ class Told:
             prompt, seed = self.owner(request)
             if seed == seeds[0]:
                 first.setdefault(prompt, logits)
+        observation["resolved"] = {"drawn": speaker["drawn"]}
         observation["logits"] = [first[prompt] for prompt in sorted(first)]
         kept: list[Step] = []
         for summary in speaker["scores"]:
@@ -121,6 +122,7 @@ def describe_output(told: Told, result: Any, prompt: int, seed: int, parts: Sequ
                 "prompt": prompt,
                 "seed": seed,
                 "index": int(sequence.index),
+                "prompt_tokens": len(result.prompt_token_ids),
                 "token_ids": list(own),
                 "text": text if sequence is first else sequence.text,
                 "finish_reason": sequence.finish_reason,

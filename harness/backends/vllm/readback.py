@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
@@ -38,33 +39,65 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         **_modules(model),
         **_attention(config),
         **_cache(runner),
+        "device_bytes": _device_bytes(),
         "compilation": {
             "counters": {k: int(v) for k, v in vars(compilation_counter).items() if isinstance(v, int) and v},
+            "dynamo": _dynamo(),
             "mode": _name(config.compilation_config.mode),
             "cudagraph_mode": _name(config.compilation_config.cudagraph_mode),
             "backend": str(config.compilation_config.backend),
         },
         "lora": _lora(runner),
+        "cascade_attention": bool(runner.cascade_attn_enabled),
+        "config_module": type(config.model_config.hf_config).__module__,
+        "commit": _commit(),
         "sampler_class": f"{type(runner.sampler).__module__}.{type(runner.sampler).__qualname__}",
         "drafter_class": type(runner.drafter).__name__ if getattr(runner, "drafter", None) is not None else None,
         "max_model_len": int(runner.max_model_len),
     }
 
 
+def _device_bytes() -> int:
+    """All the memory of the device that vLLM takes its share of."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _name(value: Any) -> str:
     return str(getattr(value, "name", value))
+
+
+def _dynamo() -> dict[str, JSON]:
+    """Graphs that dynamo handed to a compiler, and all that inductor counted."""
+    from torch._dynamo.utils import counters
+
+    return {
+        "unique_graphs": int(counters["stats"]["unique_graphs"]),
+        "inductor": sum(int(count) for count in counters["inductor"].values()),
+    }
+
+
+def _commit() -> str | None:
+    """The snapshot of a hub cache that the weights came from, None outside of one."""
+    files = [Path(str(file)).parts for load in loading.seen() for file in load["files"]]
+    return next((parts[parts.index("snapshots") + 1] for parts in files if "snapshots" in parts[:-2]), None)
 
 
 def _weights(model: Any) -> dict[str, JSON]:
     dtypes: Counter[str] = Counter()
     devices: Counter[str] = Counter()
     shapes: dict[str, JSON] = {}
-    count = size = 0
+    count = size = placed = 0
     for name, parameter in model.named_parameters():
         dtypes[str(parameter.dtype)] += 1
         devices[str(parameter.device)] += 1
+        own = parameter.numel() * parameter.element_size()
+        placed += own if parameter.device.type != "cpu" else 0
         count += parameter.numel()
-        size += parameter.numel() * parameter.element_size()
+        size += own
         kind = ".".join(part for part in name.split(".") if not part.isdigit())
         if parameter.dim() == 2 and kind not in shapes:
             shapes[kind] = [str(parameter.dtype), *parameter.shape]
@@ -73,6 +106,7 @@ def _weights(model: Any) -> dict[str, JSON]:
         "model_module": type(model).__module__,
         "parameters": count,
         "weight_bytes": size,
+        "weight_bytes_on_device": placed,
         "parameter_dtypes": dict(dtypes),
         "parameter_devices": dict(devices),
         "local_shapes": shapes,
@@ -135,12 +169,14 @@ def _lora(runner: Any) -> JSON:
     manager = getattr(runner, "lora_manager", None)
     if manager is None:
         return None
-    inner = getattr(manager, "_adapter_manager", None)
-    modules = Counter(type(module).__name__ for module in getattr(inner, "modules", {}).values())
+    layers = getattr(getattr(manager, "_adapter_manager", None), "modules", {})
+    first = next(iter(layers.values()), None)
+    stacked = getattr(first, "lora_a_stacked", None) or ()
     return {
         "manager": type(manager).__name__,
-        "modules": dict(modules),
-        "slots": describe(getattr(inner, "lora_slots", None)),
+        "modules": dict(Counter(type(layer).__name__ for layer in layers.values())),
+        # slots, 1, rank, width
+        "stacked": [list(tensor.shape) for tensor in stacked][:1],
     }
 
 
@@ -149,6 +185,7 @@ def describe_core(engine: Any) -> dict[str, JSON]:
     config = getattr(engine, "llm_engine", engine).vllm_config
     facts: dict[str, JSON] = {
         "engine_class": type(engine).__name__,
+        "core_pid": os.getpid(),
         "config": {
             "cache": _plain(config.cache_config),
             "scheduler": _plain(config.scheduler_config),
@@ -171,10 +208,18 @@ def describe_core(engine: Any) -> dict[str, JSON]:
             "max_num_scheduled_tokens": int(scheduler.max_num_scheduled_tokens),
             "waiting": type(scheduler.waiting).__name__,
             "async": bool(core.async_scheduling),
-            "block_hasher": getattr(getattr(core, "request_block_hasher", None), "__qualname__", None),
+            "block_hash": _block_hash(core),
             "connector": type(scheduler.connector).__name__,
         }
     return facts
+
+
+def _block_hash(core: Any) -> str | None:
+    """The function that hashes cache blocks: the block hasher holds it in its closure."""
+    hasher = getattr(core, "request_block_hasher", None)
+    cells = getattr(hasher, "__closure__", None) or ()
+    functions = [cell.cell_contents for cell in cells if callable(cell.cell_contents)]
+    return getattr(functions[0], "__name__", None) if functions else None
 
 
 def _plain(config: Any) -> dict[str, JSON]:

@@ -38,6 +38,8 @@ class Tape:
         self.scores = scores
         self.first: dict[str, list[float]] = {}
         self.summaries: list[dict[str, JSON]] = []
+        self.drawn: dict[str, JSON] = {"greedy": 0, "sampled": 0}
+        """How tokens were drawn: calls of each way, and the limits that the sampler was given."""
         self._counts: dict[str, int] = {}
         self._drawn: Any = None
         self._sampler: Any = sampler
@@ -51,12 +53,21 @@ class Tape:
 
     def _argmax(self, logits: Any) -> Any:
         self._drawn = logits.clone()
+        self._count("greedy")
         return self._greedy(logits)
 
-    def _limit(self, *args: Any, **kwargs: Any) -> Any:
-        logits = self._limits(*args, **kwargs)
-        self._drawn = logits.clone()
-        return logits
+    def _limit(self, logits: Any, k: Any, p: Any, *args: Any, **kwargs: Any) -> Any:
+        limited = self._limits(logits, k, p, *args, **kwargs)
+        self._drawn = limited.clone()
+        self._count("sampled")
+        for name, value in (("top_k", k), ("top_p", p)):
+            self.drawn[name] = None if value is None else float(value[0])
+        return limited
+
+    def _count(self, way: str) -> None:
+        count = self.drawn[way]
+        assert isinstance(count, int)
+        self.drawn[way] = count + 1
 
     def _sample(self, logits: Any, *args: Any, **kwargs: Any) -> Any:
         raw = logits.clone()
@@ -98,4 +109,8 @@ class Tape:
         """Put the sampler back as it was; what was noted."""
         del self._sampler.forward, self._sampler.greedy_sample
         self._drawing.apply_top_k_top_p = self._limits
-        return {"logits": {k: list(v) for k, v in self.first.items()}, "scores": list(self.summaries)}
+        return {
+            "logits": {k: list(v) for k, v in self.first.items()},
+            "scores": list(self.summaries),
+            "drawn": self.drawn,
+        }

@@ -1,0 +1,121 @@
+"""What runs the model: attention kernels, compilation, processes."""
+
+from __future__ import annotations
+
+from harness.declare import Parameter, Value
+from harness.jsontypes import JSON
+from matrix import workloads
+from matrix.parameters.parallelism import TWO
+from matrix.parameters.vllm.declaring import CUDA, FREE, engine
+from matrix.parameters.vllm.scheduling import ROOM
+from matrix.probes import engines, scheduling
+
+_FREE_TO_COMPILE: dict[str, JSON] = {"vllm.enforce_eager": None}
+"""The base runs eagerly, which switches all of this off."""
+
+PARAMETERS: tuple[Parameter, ...] = (
+    engine(
+        "attention.backend",
+        engines.attention,
+        Value("auto"),
+        Value("CPU_ATTN"),
+        Value("FLASH_ATTN", needs=CUDA),
+        Value("FLASHINFER", needs=CUDA),
+        Value("TRITON_ATTN", needs=CUDA),
+        Value("FLEX_ATTENTION", needs=CUDA),
+        Value("TORCH_SDPA"),
+        # which kernels take float32 differs, all of those here take bfloat16
+        companions={"fp_precision": "bfloat16"},
+        note="the CPU platform of vLLM 0.32 takes every name and uses CPU_ATTN",
+    ),
+    engine("enforce_eager", engines.enforce_eager, Value(False, contrast=True), Value(True, contrast=False)),
+    engine(
+        "compilation.mode",
+        engines.compilation_mode,
+        Value(0, contrast=1),
+        Value(1, contrast=0),
+        Value(2, contrast=0),
+        Value(3, contrast=0),
+        companions=_FREE_TO_COMPILE,
+        note="on a CPU mode 3 becomes mode 2 without a word",
+    ),
+    engine(
+        "compilation.backend",
+        engines.compiler,
+        Value("inductor", contrast="eager"),
+        Value("eager", contrast="inductor"),
+        companions={**_FREE_TO_COMPILE, "vllm.compilation.mode": 1},
+    ),
+    engine(
+        "compilation.cudagraph_mode",
+        engines.cudagraph_mode,
+        Value("NONE", contrast="PIECEWISE"),
+        Value("PIECEWISE", contrast="NONE"),
+        Value("FULL", contrast="NONE"),
+        Value("FULL_AND_PIECEWISE", contrast="NONE"),
+        companions=_FREE_TO_COMPILE,
+        needs=CUDA,
+    ),
+    engine(
+        "optimization_level",
+        engines.optimization_level,
+        Value(0, contrast=2),
+        Value(1, contrast=0),
+        Value(2, contrast=0),
+        companions=_FREE_TO_COMPILE,
+    ),
+    engine(
+        "performance_mode",
+        scheduling.performance_mode,
+        Value("balanced", contrast="throughput"),
+        Value("interactivity", contrast="throughput"),
+        Value("throughput"),
+        companions=ROOM,
+        workload=workloads.CROWD,
+    ),
+    engine(
+        "distributed_backend",
+        engines.executor,
+        Value("uni", contrast="mp"),
+        Value("mp"),
+        Value("ray", needs=("package:ray",)),
+    ),
+    engine(
+        "tensor_parallel_size",
+        engines.tensor_parallel,
+        Value(1, contrast=2),
+        Value(2),
+        needs=TWO,
+    ),
+    engine(
+        "pipeline_parallel_size",
+        engines.pipeline_parallel,
+        Value(1, contrast=2),
+        Value(2),
+        needs=TWO,
+    ),
+    engine(
+        "data_parallel_size",
+        engines.degree,
+        Value(2),
+        needs=TWO,
+        note="copies of the engine behind one front end; LLM refuses more than one, the async engine takes them",
+    ),
+    engine(
+        "cpu_offload_gb",
+        engines.cpu_offload,
+        Value(0.0, contrast=2.0),
+        Value(2.0),
+        needs=CUDA,
+        note="moves weights from the accelerator to the host, so there has to be one",
+    ),
+    engine(
+        "seed",
+        engines.seed,
+        Value(0, contrast=1),
+        Value(7),
+        output=FREE,
+        companions={"decoder.do_sample": True},
+        workload=workloads.OPEN,
+    ),
+)

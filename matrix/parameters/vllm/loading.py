@@ -1,0 +1,92 @@
+"""What is loaded, and how: formats, quantised checkpoints, adapters, defaults that a model brings."""
+
+from __future__ import annotations
+
+from harness.declare import Parameter, Value
+from harness.jsontypes import JSON
+from matrix import workloads
+from matrix.parameters.vllm.declaring import FREE, engine, request
+from matrix.probes import engines, requests, scores, state
+from matrix.variants import ADAPTERS, GENERATION_CONFIG, HUB, REMOTE_CODE
+
+_BF16: dict[str, JSON] = {"fp_precision": "bfloat16"}
+_LORA: dict[str, JSON] = {"vllm.enable_lora": True}
+
+PARAMETERS: tuple[Parameter, ...] = (
+    engine(
+        "max_model_len",
+        requests.max_model_len,
+        Value(20),
+        Value(24),
+        output=FREE,
+        workload=workloads.LOOPING,
+    ),
+    engine(
+        "load_format",
+        engines.load_format,
+        Value("auto", contrast="dummy"),
+        Value("safetensors", contrast="dummy"),
+        Value("dummy"),
+        output=FREE,
+    ),
+    engine(
+        "safetensors_load_strategy",
+        engines.load_strategy,
+        Value("lazy", contrast="eager"),
+        Value("eager"),
+    ),
+    engine(
+        "revision",
+        state.revision,
+        Value("alt"),
+        variant=HUB,
+        output=FREE,
+    ),
+    engine(
+        "trust_remote_code",
+        engines.remote_code,
+        Value(False, contrast=True),
+        Value(True, contrast=False),
+        variant=REMOTE_CODE,
+    ),
+    engine(
+        "model_impl",
+        engines.model_impl,
+        Value("auto", contrast="transformers"),
+        Value("vllm", contrast="transformers"),
+        Value("transformers"),
+    ),
+    engine(
+        "generation_config",
+        scores.default_penalty,
+        Value("auto", contrast="vllm"),
+        Value("vllm", contrast="auto"),
+        output=FREE,
+        workload=workloads.LOOPING,
+        variant=GENERATION_CONFIG,
+    ),
+    engine(
+        "override_generation_config",
+        scores.default_penalty,
+        Value({"repetition_penalty": 1.3}, label='{"repetition_penalty":1.3}'),
+        output=FREE,
+        workload=workloads.OPEN,
+    ),
+    engine(
+        "skip_tokenizer_init",
+        requests.skip_tokenizer,
+        Value(False, contrast=True),
+        Value(True),
+    ),
+    engine("enable_lora", engines.enable_lora, Value(False, contrast=True), Value(True)),
+    engine("max_loras", engines.max_loras, Value(1, contrast=2), Value(2), companions=_LORA),
+    engine(
+        "max_lora_rank",
+        engines.max_lora_rank,
+        Value(8, contrast=16),
+        Value(16, contrast=32),
+        Value(32),
+        companions=_LORA,
+    ),
+    request("lora_request", engines.speaks, Value("adapter"), companions=_LORA, variant=ADAPTERS),
+)
