@@ -162,6 +162,9 @@ class _Planner:
             control[parameter.path] = value.contrast
             contrast = f"{parameter.path}={label(value.contrast)}"
         declared, rejected = _declared({**shared, parameter.path: value.value}, self.model, self.backend)
+        if value.value is None:
+            # an explicit null is a value like any other, where companions use it to withdraw one
+            declared[parameter.path] = None
         known = {**self.scopes, parameter.path: column.scope}
         variant = value.variant or column.variant
 

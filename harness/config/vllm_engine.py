@@ -70,6 +70,9 @@ class VLLMEngineFields(Section, defer_build=True):
     override_generation_config: Passthrough | None = opt(
         'Defaults of sampling laid over generation_config, for example {"temperature": 0.5}. Default: none.'
     )
+    hf_overrides: Passthrough | None = opt(
+        "Replaces fields of the checkpoint's config.json. Default: none.",
+    )
     load_format: str | None = opt(
         "Format of the weights: auto, safetensors, pt, dummy, … Open, as versions and plug-ins add some. Default auto.",
         pattern=r"^[A-Za-z0-9_]+$",

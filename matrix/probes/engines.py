@@ -9,6 +9,7 @@ from harness.jsontypes import JSON
 from harness.judge import relative_error, tokens
 from matrix.probes.scores import number
 from matrix.probes.state import LOGITS, NOTHING, names
+from matrix.variants.weights import ANSWERS
 
 
 def facts(run: Seen, name: str) -> dict[str, JSON]:
@@ -92,32 +93,30 @@ def _cache_dtype(run: Seen, control: Seen, value: JSON) -> Shown:
     )
 
 
-_ITERATORS = {
-    "safetensors": ("DefaultModelLoader", "safetensors_weights_iterator"),
-    "hf": ("DefaultModelLoader", "safetensors_weights_iterator"),
-    "auto": ("DefaultModelLoader", "safetensors_weights_iterator"),
-    "pt": ("DefaultModelLoader", "pt_weights_iterator"),
-    "npcache": ("DefaultModelLoader", "np_cache_weights_iterator"),
-    "dummy": ("DummyModelLoader", None),
-    "sharded_state": ("ShardedStateLoader", None),
+_FILES = {
+    "auto": "model.safetensors",
+    "safetensors": "model.safetensors",
+    "hf": "model.safetensors",
+    "pt": "model.pt",
+    "npcache": "pytorch_model.bin",
+    "sharded_state": "model-rank-0-part-0.safetensors",
+    "mistral": "consolidated.safetensors",
 }
-"""Value to the loader that must have run, and the iterator that must have read the files."""
+"""Value to the file that it reads, of those that the variants hold. Each file answers a sum differently."""
 
 
 def _loader(run: Seen, control: Seen, value: JSON) -> Shown:
-    """That loader ran, read weights that way, and they answer otherwise than the control's."""
+    """The first prompt is answered as only that format's weights do; dummy weights answer as none of them."""
+    del control
+    answer = run.observation["outputs"][0]["text"]
     loads = _listed(run.read_back.get("loads"))
     load = loads[0] if loads and isinstance(loads[0], dict) else {}
-    iterators = _listed(load.get("iterators"))
-    loader, iterator = _ITERATORS[str(value)]
-    fine = load.get("loader") == loader and (iterator is None or iterator in iterators)
-    differ = sum(own != tokens(control).get(key) for key, own in tokens(run).items())
-    files = len(_listed(load.get("files")))
-    read = f" through {', '.join(map(str, iterators))}" if iterators else ""
-    return Shown(
-        fine and differ > 0,
-        f"{load.get('loader')} read {files} files{read}; {differ} outputs differ from the control's",
-    )
+    if value == "dummy":
+        fine = answer not in ANSWERS.values() and load.get("loader") == "DummyModelLoader"
+    else:
+        fine = answer == ANSWERS[_FILES[str(value)]]
+    known = next((file for file, text in ANSWERS.items() if text == answer), "no file")
+    return Shown(fine, f"{load.get('loader')} ran; the answer{answer} is that of {known}")
 
 
 def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -135,6 +134,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
     "gptq": ("GPTQ", "CPUWNA16", "AutoGPTQ"),
     "fp8": ("Fp8",),
     "compressed-tensors": ("CompressedTensors",),
+    "int8_per_channel_weight_only": ("Int8", "Online"),
 }
 """Value to how the names of the live classes that do the work begin."""
 
@@ -325,6 +325,17 @@ def _implementation(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(wrapped is (value == "transformers"), f"the model is {name} of {module}")
 
 
+def _overridden(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The layers compute with the field's value, and other logits come out."""
+    assert isinstance(value, dict)
+    wanted = number(value["rms_norm_eps"])
+    found = run.read_back.get("norm_epsilons")
+    error = relative_error(run, control)
+    return Shown(
+        found == [wanted] and error > NOTHING, f"norm layers have epsilon {found}, logits differ by {error:.2g}"
+    )
+
+
 def _remote(run: Seen, control: Seen, value: JSON) -> Shown:
     del control
     module = str(run.read_back.get("config_module"))
@@ -399,6 +410,7 @@ sliding_window = _probe(
     level=Level.STATE,
 )
 model_impl = _probe("the model's class is of that implementation", _implementation, level=Level.STATE)
+hf_overrides = _probe("layers are built from the field, and logits show it", _overridden, logits=True)
 remote_code = _probe(
     "the model's config is the checkpoint's own code (False: the library's)", _remote, level=Level.STATE
 )

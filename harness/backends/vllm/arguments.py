@@ -34,6 +34,7 @@ LLM = {
             "enable_prefix_caching",
             "enforce_eager",
             "generation_config",
+            "hf_overrides",
             "gpu_memory_utilization",
             "kv_cache_dtype",
             "kv_cache_memory_bytes",
@@ -167,7 +168,7 @@ def engine_arguments(settings: Declared, model: str) -> dict[str, Any]:
         arguments["speculative_config"] = speculative
     for name, value in {**_parallel(settings), **_bitsandbytes(settings)}.items():
         if name in arguments and arguments[name] != value:
-            raise ConflictingSettingsError(f"two settings give {name}: {arguments[name]!r} and {value!r}")
+            raise ConflictingSettingsError(f"two settings give `{name}` upstream: {arguments[name]!r} and {value!r}")
         arguments[name] = value
     return {**arguments, **passthrough(settings)}
 

@@ -35,9 +35,10 @@ class VLLMEngine:
     def load(cls, job: LoadJob, calls: Calls) -> VLLMEngine:
         """Load in this process, and in those that the settings ask for."""
         settings = job.settings
+        if job.cache_dir is not None:
+            _use_cache(job.cache_dir)
         arguments = {
             "model": job.model,
-            **({} if job.cache_dir is None else {"download_dir": job.cache_dir}),
             **engine_arguments(settings, job.model),
             "worker_extension_cls": QUALIFIED_NAME,
         }
@@ -106,6 +107,14 @@ async def _asynchronous(arguments: dict[str, Any], calls: Calls) -> Any:
 
     made = calls("AsyncEngineArgs", AsyncEngineArgs, **arguments)
     return calls("AsyncLLM.from_engine_args", AsyncLLM.from_engine_args, made)
+
+
+def _use_cache(folder: str) -> None:
+    """Resolve hub ids in this cache alone. `download_dir` would be for weights only, not for configs."""
+    from huggingface_hub import constants
+
+    os.environ |= {"HF_HUB_CACHE": folder, "HF_HUB_OFFLINE": "1"}
+    constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE = folder, True
 
 
 def _spread_threads(arguments: dict[str, Any]) -> None:

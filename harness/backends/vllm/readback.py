@@ -125,7 +125,13 @@ def _modules(model: Any) -> dict[str, JSON]:
         name = type(module).__name__
         absent += name == "PPMissingLayer"
         layers += name.endswith("DecoderLayer")
-    return {"quant_methods": dict(methods), "missing_layers": absent, "decoder_layers": layers}
+    epsilons = {float(module.variance_epsilon) for module in model.modules() if hasattr(module, "variance_epsilon")}
+    return {
+        "norm_epsilons": sorted(epsilons),
+        "quant_methods": dict(methods),
+        "missing_layers": absent,
+        "decoder_layers": layers,
+    }
 
 
 def _attention(config: Any) -> dict[str, JSON]:

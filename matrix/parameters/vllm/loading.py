@@ -5,11 +5,28 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.parameters.quantization import FOUR_BITS
 from matrix.parameters.vllm.declaring import FREE, engine, request
 from matrix.probes import engines, requests, scores, state
-from matrix.variants import ADAPTERS, GENERATION_CONFIG, HUB, REMOTE_CODE
+from matrix.variants import (
+    ADAPTERS,
+    AWQ,
+    CONSOLIDATED,
+    FLOAT8,
+    FORMATS,
+    GENERATION_CONFIG,
+    GPTQ,
+    HUB,
+    REMOTE_CODE,
+    SHIPPED,
+    W4A16,
+    W8A8,
+)
 
 _BF16: dict[str, JSON] = {"fp_precision": "bfloat16"}
+_PLAIN: dict[str, JSON] = {"vllm.load_format": "pt", "vllm.hf_overrides": {"quantization_config": None}}
+"""The same folder's plain weights, with what its config says of packed ones taken out."""
+_PACKED: dict[str, JSON] = dict.fromkeys(_PLAIN)
 _LORA: dict[str, JSON] = {"vllm.enable_lora": True}
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -24,9 +41,37 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "load_format",
         engines.load_format,
-        Value("auto", contrast="dummy"),
-        Value("safetensors", contrast="dummy"),
+        Value("auto", contrast="pt"),
+        Value("safetensors", contrast="pt"),
+        Value("hf", contrast="pt"),
+        Value("pt"),
+        Value("npcache"),
+        Value("sharded_state"),
         Value("dummy"),
+        Value("mistral", variant=CONSOLIDATED),
+        output=FREE,
+        variant=FORMATS,
+        note="tried on a model whose files of each format answer a sum differently",
+    ),
+    engine(
+        "quantization_method",
+        engines.quantization,
+        Value(None, contrast="gptq", companions=_PLAIN, control=_PACKED, variant=GPTQ),
+        Value("awq", control=_PLAIN, variant=AWQ),
+        Value("gptq", control=_PLAIN, variant=GPTQ),
+        Value("fp8", variant=SHIPPED),
+        Value("int8_per_channel_weight_only", variant=SHIPPED),
+        *(
+            Value("compressed-tensors", control=_PLAIN, variant=variant, label=f"compressed-tensors[{name}]")
+            for name, variant in (("w4a16", W4A16), ("w8a8", W8A8), ("float8", FLOAT8))
+        ),
+        output=FOUR_BITS,
+        companions=_BF16,
+    ),
+    engine(
+        "hf_overrides",
+        engines.hf_overrides,
+        Value({"rms_norm_eps": 0.5}, label='{"rms_norm_eps":0.5}'),
         output=FREE,
     ),
     engine(
