@@ -14,9 +14,9 @@ import pytest
 
 from harness.declare import Variant
 from harness.plan import Run
-from harness.variants import VariantError, Variants
+from harness.variants import VariantError, Variants, model_hash
 from matrix import MATRIX, variants, workloads
-from matrix.variants import folders, hub, remote_code
+from matrix.variants import folders, hub, remote_code, rounding, tensors, torch_file
 from tests.interpreters import run
 
 MODEL = MATRIX.shipped_model
@@ -150,3 +150,69 @@ def test_a_variant_is_built_by_any_callable(tmp_path: Path) -> None:
             folder.mkdir()
 
     assert Path(Variants(tmp_path).resolve(run_of(Variant("object", Fill(), folders.itself)))["model"]).is_dir()
+
+
+TORCH = """
+import sys, torch
+from safetensors.torch import load_file
+ours, theirs = torch.load(sys.argv[1], weights_only=True), load_file(sys.argv[2])
+assert list(ours) == list(theirs), (list(ours)[:3], list(theirs)[:3])
+for name, tensor in theirs.items():
+    assert ours[name].dtype == tensor.dtype and ours[name].shape == tensor.shape and ours[name].equal(tensor), name
+scalar = torch.load(sys.argv[3], weights_only=True)
+assert scalar["none"].shape == (0, 3) and scalar["one"].item() == 7.0 and scalar["long"].tolist() == [1, -2], scalar
+"""
+
+
+def test_torch_reads_what_we_write_without_it(pytorch_python: str, tmp_path: Path) -> None:
+    theirs = MODEL / tensors.WEIGHTS
+    torch_file.write(tmp_path / "model.pt", tensors.read(theirs))
+    small = {
+        "none": tensors.of_floats((0, 3), []),
+        "one": tensors.of_floats((), [7.0]),
+        "long": tensors.of_longs((2,), [1, -2]),
+    }
+    torch_file.write(tmp_path / "small.pt", small)
+    run(pytorch_python, "-c", TORCH, str(tmp_path / "model.pt"), str(theirs), str(tmp_path / "small.pt"))
+
+
+FLOAT8 = """
+import json, sys, torch
+numbers = json.loads(sys.argv[1])
+print(json.dumps(torch.tensor(numbers).to(torch.float8_e4m3fn).view(torch.uint8).tolist()))
+"""
+
+
+def test_float8_rounds_as_torch_does(pytorch_python: str) -> None:
+    numbers = [*tensors.noise((400,), 30.0, "float8").floats(), 0.0, 448.0, -448.0, 0.001, 0.0009, 1.03, 440.0]
+    found = run(pytorch_python, "-c", FLOAT8, json.dumps(numbers))
+    assert list(rounding.to_float8(numbers, 1.0)) == json.loads(found)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rounding_moves_a_weight_by_half_a_step_at_most(bits: int, symmetric: bool) -> None:
+    weight = tensors.noise((3, 64), 1.0, "rounding")
+    rounded = rounding.to_integers(weight, bits=bits, group=32, symmetric=symmetric)
+    for place, number in enumerate(weight.floats()):
+        scale, zero = rounded.scales[place // 32], rounded.zeros[place // 32]
+        # A float16 scale and a whole zero can leave the group's outermost numbers a little out of range.
+        assert abs((rounded.codes[place] - zero) * scale - number) <= scale * (0.5 if symmetric else 0.6) + 1e-6
+
+
+def test_a_tensor_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) takes 6 numbers, not 5"):
+        tensors.of_floats((2, 3), [0.0] * 5)
+
+
+def test_groups_that_do_not_divide_a_weight_are_refused() -> None:
+    with pytest.raises(ValueError, match="groups of 48 do not divide a weight of 64 inputs"):
+        rounding.to_integers(tensors.noise((2, 64), 1.0, ""), bits=4, group=48, symmetric=True)
+
+
+def test_building_a_variant_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for variant in (variants.ADAPTERS, variants.AWQ, variants.DRAFT, variants.FLOAT8, variants.FORMATS, variants.GPTQ):
+        for name in ("one", "two"):
+            variant.build(MODEL, tmp_path / variant.name / name)
+        one, two = (model_hash(tmp_path / variant.name / name) for name in ("one", "two"))
+        assert one == two, variant.name
