@@ -283,7 +283,7 @@ def without_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in filter(None, os.environ["PATH"].split(os.pathsep)):
         for program in Path(place).glob("*"):
             compiler = any(word in program.name for word in ("gcc", "g++", "clang", "c++", "cc"))
-            if not compiler and not (programs / program.name).exists():
+            if not compiler and not (programs / program.name).is_symlink():
                 (programs / program.name).symlink_to(program)
     monkeypatch.setenv("PATH", str(programs))
     for name in ("CC", "CXX"):
