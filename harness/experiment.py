@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from harness.failure import blamed_cause, one_line, outside_cause
+from harness.failure import blamed_cause, one_line, outside_cause, short_of_memory
 from harness.host import Attempt, HostUnavailable, Observer
 from harness.jsontypes import JSON
 from harness.judge import Finding, judge
@@ -67,6 +67,9 @@ class Experiment:
 
     def _run(self, cell: Cell, result: Result) -> None:
         treated = self._observe(result, "treated", cell.treated)
+        if treated.failure is not None and short_of_memory(treated.failure):
+            # an engine that is kept for later cells may be what holds the memory
+            treated = self._observe(result, "treated", cell.treated, alone=True)
         if treated.seen is None:
             self._failed(cell, treated, result)
             return
@@ -142,10 +145,17 @@ class Experiment:
         return known
 
     def _observe(
-        self, result: Result, role: Literal["treated", "control"], run: Run, *, fresh: bool = False
+        self,
+        result: Result,
+        role: Literal["treated", "control"],
+        run: Run,
+        *,
+        fresh: bool = False,
+        alone: bool = False,
     ) -> Attempt:
         model = self.variants.resolve(run)
-        attempt = self.observer.observe(run, model=model["model"], cache_dir=model.get("cache_dir"), fresh=fresh)
+        cache_dir = model.get("cache_dir")
+        attempt = self.observer.observe(run, model=model["model"], cache_dir=cache_dir, fresh=fresh, alone=alone)
         outcome = "ran" if attempt.failure is None else _failure_text(attempt)
         result.attempts.append(Made(role, attempt, outcome))
         if role == "treated":

@@ -86,7 +86,8 @@ _MISSING_HARDWARE = re.compile(
 )
 _MISSING_MODEL = re.compile(
     r"is not a local folder and is not a valid model identifier|We couldn't connect to|LocalEntryNotFound"
-    r"|Repository Not Found|Cannot find any model weights|does not appear to have (?:a file named|files named)|gated repo|offline mode",
+    r"|Repository Not Found|Cannot find any model weights|does not appear to have (?:a file named|files named)"
+    r"|gated repo|offline mode",
     re.IGNORECASE,
 )
 _BROKEN_LIBRARY = re.compile(
@@ -122,6 +123,11 @@ def _memory_short(text: str) -> Cause | None:
     if found is None:
         return None
     return Cause.OUT_OF_MEMORY if float(found["wanted"]) > float(found["total"]) else Cause.ENVIRONMENT
+
+
+def short_of_memory(failure: Failure) -> bool:
+    """True where the library found too little memory free right now, which an engine kept for later may hold."""
+    return _memory_short(failure.said) is Cause.ENVIRONMENT
 
 
 def is_out_of_memory(failure: Failure) -> bool:

@@ -157,8 +157,8 @@ class Attempt:
 class Observer(Protocol):
     """What can make a run happen."""
 
-    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool) -> Attempt:
-        """Do the run, in a fresh engine if asked; failures are returned, not raised."""
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:
+        """Do the run, in a fresh engine or with no other kept beside it if asked; failures are returned, not raised."""
 
     def close(self) -> None:
         """End whatever was started."""
@@ -228,7 +228,7 @@ class BackendHost:
             )
         self.start_s = time.perf_counter() - began
 
-    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool) -> Attempt:
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:
         """Do the run. A lost worker is started anew and asked once more."""
         request: Message = {
             "engine": {"key": run.engine_key, "model": model, "cache_dir": cache_dir, "settings": run.engine},
@@ -241,6 +241,7 @@ class BackendHost:
             },
             "limits": {"load_s": self.limits.load_s, "generate_s": self.limits.generate_s},
             "fresh": fresh,
+            "alone": alone,
         }
         for last in (False, True):
             self.start()

@@ -40,9 +40,12 @@ class Host:
         self.engines: OrderedDict[str, EngineProcess] = OrderedDict()
 
     def observe(self, request: Message) -> Message:
-        """One run: an engine (shared unless `fresh`), then one job on it."""
+        """One run: an engine (shared unless `fresh`, and the only one if `alone`), then one job on it."""
         wanted, job, limits = _object(request["engine"]), _object(request["job"]), _object(request["limits"])
         key = str(wanted["key"])
+        if request.get("alone"):
+            for other in list(self.engines):
+                self._discard(other)
         if request.get("fresh"):
             self._discard(key)
         load_s = 0.0

@@ -43,7 +43,7 @@ class Scripted:
         self.asked: list[Settings] = []
         self.fresh: list[bool] = []
 
-    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool) -> Attempt:
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:  # noqa: ARG002
         del model, cache_dir
         failure = self.script(run.settings, self.asked.count(run.settings))
         self.asked.append(run.settings)

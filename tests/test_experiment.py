@@ -34,7 +34,7 @@ class Script:
     raises: Exception | None = None
     treated_key: str = ""
 
-    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool) -> Attempt:
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:  # noqa: ARG002
         del model, cache_dir
         if self.raises:
             raise self.raises

@@ -10,6 +10,13 @@ from matrix.sections import PARALLELISM, PYTORCH
 
 TWO = ("devices:2",)
 """A GPU for each process, where there are GPUs."""
+PIPELINED: dict[str, JSON] = {
+    "vllm.enforce_eager": None,
+    "vllm.compilation.mode": 2,
+    "vllm.compilation.backend": "eager",
+}
+"""On a CPU an eager engine with a cache of given size skips its warm-up (vllm/v1/worker/cpu_worker.py, 0.32),
+without which the second stage of a pipeline has nowhere to receive: so these are compiled, as little as can be."""
 _ALONE: dict[str, JSON] = {"parallelism.degree": None}
 """A degree without a strategy would be refused, so the control has neither."""
 
@@ -19,8 +26,11 @@ PARAMETERS = (
         section=PARALLELISM,
         values=(
             Value("tensor_parallel", control=_ALONE),
-            Value("pipeline_parallel", control=_ALONE),
-            Value("data_parallel", control=_ALONE, by_harness=True),
+            Value("pipeline_parallel", control=_ALONE, backends=("pytorch",)),
+            Value("pipeline_parallel", control=_ALONE, backends=("vllm",), companions=PIPELINED),
+            Value("data_parallel", control=_ALONE, by_harness=True, backends=("pytorch",)),
+            # vLLM's LLM refuses copies in a single process, its async engine takes them
+            Value("data_parallel", control=_ALONE, backends=("vllm",), companions={"streaming": False}),
         ),
         columns={
             "pytorch": Column(

@@ -116,7 +116,7 @@ def _loader(run: Seen, control: Seen, value: JSON) -> Shown:
     else:
         fine = answer == ANSWERS[_FILES[str(value)]]
     known = next((file for file, text in ANSWERS.items() if text == answer), "no file")
-    return Shown(fine, f"{load.get('loader')} ran; the answer{answer} is that of {known}")
+    return Shown(fine, f"{load.get('loader')} ran; the answer {answer.strip()!r} is that of {known}")
 
 
 def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -134,7 +134,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
     "gptq": ("GPTQ", "CPUWNA16", "AutoGPTQ"),
     "fp8": ("Fp8",),
     "compressed-tensors": ("CompressedTensors",),
-    "int8_per_channel_weight_only": ("Int8", "Online"),
+    "fp8_per_channel": ("Fp8",),
 }
 """Value to how the names of the live classes that do the work begin."""
 
@@ -159,28 +159,25 @@ def _counters(run: Seen) -> dict[str, JSON]:
 
 
 def _compiled(run: Seen) -> int:
-    """Graphs that were compiled, and models loaded compiled from a cache."""
-    return _dynamo(run, "unique_graphs") + int(number(_counters(run).get("num_aot_artifacts_loaded", 0)))
-
-
-def _dynamo(run: Seen, name: str) -> int:
-    found = facts(run, "compilation").get("dynamo")
-    return int(number(found[name])) if isinstance(found, dict) else 0
+    """Modules whose calls go to compiled code."""
+    return len(_listed(facts(run, "compilation").get("models")))
 
 
 def _compiler(run: Seen, control: Seen, value: JSON) -> Shown:
-    """Graphs were compiled, and inductor counted some of its own work, or none when another compiled."""
+    """Inductor compiles the model ahead of its calls and keeps the artifact, eager runs dynamo's graph."""
     del control
-    graphs, counted = _compiled(run), _dynamo(run, "inductor")
-    fine = graphs > 0 and (counted > 0) is (value == "inductor")
-    return Shown(fine, f"{graphs} graphs were compiled, with {counted} counts of inductor")
+    ahead = int(
+        number(_counters(run).get("num_aot_compiles", 0)) + number(_counters(run).get("num_aot_artifacts_loaded", 0))
+    )
+    fine = _compiled(run) > 0 and (ahead > 0) is (value == "inductor")
+    return Shown(fine, f"{_compiled(run)} modules run compiled code, {ahead} of it compiled ahead ({_told(run)})")
 
 
 def _eager(run: Seen, control: Seen, value: JSON) -> Shown:
     """True: nothing was compiled. False: the model was."""
     del control
     count = _compiled(run)
-    return Shown((count == 0) is bool(value), f"{count} graphs were compiled ({_told(run)})")
+    return Shown((count == 0) is bool(value), f"{count} modules run compiled code ({_told(run)})")
 
 
 def _told(run: Seen) -> str:
@@ -212,7 +209,7 @@ def _level(run: Seen, control: Seen, value: JSON) -> Shown:
     """0 compiles nothing, the levels above do."""
     del control
     count = _compiled(run)
-    return Shown((count > 0) is (number(value) > 0), f"{count} graphs were compiled ({_told(run)})")
+    return Shown((count > 0) is (number(value) > 0), f"{count} modules run compiled code ({_told(run)})")
 
 
 _EXECUTORS = {"uni": "UniProcExecutor", "mp": "MultiprocExecutor", "ray": "Ray"}
@@ -263,6 +260,8 @@ def _smaller(ranks: Iterable[dict[str, JSON]], whole: list[dict[str, JSON]]) -> 
 
 
 def _strategy_of(run: Seen, control: Seen, value: JSON) -> Shown:
+    if value == "data_parallel":
+        return _degree(run, control, 2)
     return _parallel(str(value), run, control, 2)
 
 
@@ -392,7 +391,7 @@ quantization = _probe(
 )
 enforce_eager = _probe("nothing is compiled (False: the model is)", _eager, level=Level.STATE)
 compilation_mode = _probe("the model is compiled in that mode", _mode, level=Level.STATE)
-compiler = _probe("graphs are compiled by that compiler", _compiler, level=Level.STATE)
+compiler = _probe("the model is compiled by that compiler", _compiler, level=Level.STATE)
 cudagraph_mode = _probe("CUDA graphs are captured in that mode (NONE: none)", _graphs, level=Level.STATE)
 optimization_level = _probe("the model is compiled (0: not)", _level, level=Level.STATE)
 executor = _probe("the live executor is of that kind, in processes of its own where it says so", _executor)

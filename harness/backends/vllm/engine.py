@@ -79,12 +79,14 @@ class VLLMEngine:
         return run.observation(noted)
 
     def ask(self, method: str, *args: Any) -> Sequence[dict[str, Any]]:
-        """Call a method of the witness in every worker."""
-        answer = self.engine.collective_rpc(method, args=args)
-        if self.loop is not None:
-            answer = self.loop.run_until_complete(answer)
-        answers: Sequence[dict[str, Any]] = answer
-        return answers
+        """Call a method of the witness in every worker; each engine core's first one is marked `lead`."""
+        if self.loop is None:
+            cores = [self.engine.collective_rpc(method, args=args)]
+        else:
+            # AsyncLLM.collective_rpc answers for the first of several cores only
+            call = self.engine.engine_core.call_utility_all_async("collective_rpc", method, None, args, None)
+            cores = self.loop.run_until_complete(call)
+        return [{**(answer or {}), "lead": place == 0} for answers in cores for place, answer in enumerate(answers)]
 
     def _reset_prefix_cache(self) -> None:
         answer = self.engine.reset_prefix_cache()

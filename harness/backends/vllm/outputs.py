@@ -42,7 +42,8 @@ class Told:
     def observation(self, noted: Sequence[dict[str, Any]]) -> Observation:
         """Everything told, and what the workers noted."""
         lead = noted[0]
-        steps: list[dict[str, Any]] = lead["steps"]
+        # the workers of one engine core are given the same steps, those of another core others
+        steps = sorted((step for worker in noted if worker["lead"] for step in worker["steps"]), key=lambda s: s["at"])
         observation: Observation = {
             "outputs": sorted(self.outputs, key=lambda output: (output["seed"], output["prompt"])),
             "sequences": self.sequences,

@@ -42,7 +42,7 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         "device_bytes": _device_bytes(),
         "compilation": {
             "counters": {k: int(v) for k, v in vars(compilation_counter).items() if isinstance(v, int) and v},
-            "dynamo": _dynamo(),
+            "models": _compiled_models(model),
             "mode": _name(config.compilation_config.mode),
             "cudagraph_mode": _name(config.compilation_config.cudagraph_mode),
             "backend": str(config.compilation_config.backend),
@@ -70,14 +70,20 @@ def _name(value: Any) -> str:
     return str(getattr(value, "name", value))
 
 
-def _dynamo() -> dict[str, JSON]:
-    """Graphs that dynamo handed to a compiler, and all that inductor counted."""
-    from torch._dynamo.utils import counters
+def _compiled_models(model: Any) -> list[JSON]:
+    """The modules that run compiled code, by the very objects that their calls go to.
 
-    return {
-        "unique_graphs": int(counters["stats"]["unique_graphs"]),
-        "inductor": sum(int(count) for count in counters["inductor"].values()),
-    }
+    Counters of dynamo would not do: small helpers of the sampler are compiled in every mode.
+    """
+    found: list[JSON] = []
+    for module in model.modules():
+        kept = {name: getattr(module, name, None) for name in ("aot_compiled_fn", "_compiled_call_impl")}
+        ways = [name for name, function in kept.items() if function is not None]
+        if getattr(module, "compiled", False):
+            ways.append("compiled")
+        if ways:
+            found.append({"module": type(module).__name__, "by": list(ways)})
+    return found
 
 
 def _commit() -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.parameters.parallelism import TWO
+from matrix.parameters.parallelism import PIPELINED, TWO
 from matrix.parameters.vllm.declaring import CUDA, FREE, engine
 from matrix.parameters.vllm.scheduling import ROOM
 from matrix.probes import engines, scheduling
 
-_FREE_TO_COMPILE: dict[str, JSON] = {"vllm.enforce_eager": None}
+FREE_TO_COMPILE: dict[str, JSON] = {"vllm.enforce_eager": None}
 """The base runs eagerly, which switches all of this off."""
-
 PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "attention.backend",
@@ -32,19 +31,20 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "compilation.mode",
         engines.compilation_mode,
-        Value(0, contrast=1),
+        Value(0, contrast=2),
         Value(1, contrast=0),
         Value(2, contrast=0),
         Value(3, contrast=0),
-        companions=_FREE_TO_COMPILE,
-        note="on a CPU mode 3 becomes mode 2 without a word",
+        # dynamo alone: what mode is used is settled before a compiler is called
+        companions={**FREE_TO_COMPILE, "vllm.compilation.backend": "eager"},
+        note="the CPU platform of vLLM 0.32 turns mode 3 into 2 and leaves mode 1 uncompiled, without a word",
     ),
     engine(
         "compilation.backend",
         engines.compiler,
         Value("inductor", contrast="eager"),
         Value("eager", contrast="inductor"),
-        companions={**_FREE_TO_COMPILE, "vllm.compilation.mode": 1},
+        companions={**FREE_TO_COMPILE, "vllm.compilation.mode": 2},
     ),
     engine(
         "compilation.cudagraph_mode",
@@ -53,7 +53,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value("PIECEWISE", contrast="NONE"),
         Value("FULL", contrast="NONE"),
         Value("FULL_AND_PIECEWISE", contrast="NONE"),
-        companions=_FREE_TO_COMPILE,
+        companions=FREE_TO_COMPILE,
         needs=CUDA,
     ),
     engine(
@@ -62,7 +62,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value(0, contrast=2),
         Value(1, contrast=0),
         Value(2, contrast=0),
-        companions=_FREE_TO_COMPILE,
+        companions=FREE_TO_COMPILE,
     ),
     engine(
         "performance_mode",
@@ -78,7 +78,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         engines.executor,
         Value("uni", contrast="mp"),
         Value("mp"),
-        Value("ray", needs=("package:ray",)),
+        # "current platform cpu does not support ray"
+        Value("ray", needs=(*CUDA, "package:ray")),
     ),
     engine(
         "tensor_parallel_size",
@@ -92,14 +93,17 @@ PARAMETERS: tuple[Parameter, ...] = (
         engines.pipeline_parallel,
         Value(1, contrast=2),
         Value(2),
+        companions=PIPELINED,
         needs=TWO,
     ),
     engine(
         "data_parallel_size",
         engines.degree,
         Value(2),
+        # LLM refuses copies in a single process, the async engine takes them
+        companions={"streaming": False},
         needs=TWO,
-        note="copies of the engine behind one front end; LLM refuses more than one, the async engine takes them",
+        note="copies of the engine behind one front end, which LLM refuses and the async engine has",
     ),
     engine(
         "cpu_offload_gb",

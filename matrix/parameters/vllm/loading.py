@@ -48,7 +48,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value("npcache"),
         Value("sharded_state"),
         Value("dummy"),
-        Value("mistral", variant=CONSOLIDATED),
+        Value("mistral", contrast="safetensors", variant=CONSOLIDATED),
         output=FREE,
         variant=FORMATS,
         note="tried on a model whose files of each format answer a sum differently",
@@ -60,7 +60,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value("awq", control=_PLAIN, variant=AWQ),
         Value("gptq", control=_PLAIN, variant=GPTQ),
         Value("fp8", variant=SHIPPED),
-        Value("int8_per_channel_weight_only", variant=SHIPPED),
+        Value("fp8_per_channel", variant=SHIPPED),
         *(
             Value("compressed-tensors", control=_PLAIN, variant=variant, label=f"compressed-tensors[{name}]")
             for name, variant in (("w4a16", W4A16), ("w8a8", W8A8), ("float8", FLOAT8))
