@@ -61,8 +61,8 @@ format: harness ## Format the code and mend what lint can mend
 model: setup ## Train the shipped model again (about 3 minutes on 2 cores)
 	@PYTHONPATH=. .venvs/pytorch/bin/python scripts/train_model.py --out models/tiny
 
-bench: setup ## Print what a run costs: engines, upstream seconds, overhead
-	@.venv/bin/python scripts/bench.py
+bench: setup ## Print what runs cost: one process per case against one host, then the whole matrix
+	@PYTHONPATH=scripts .venv/bin/python -m bench $(if $(BACKENDS),--backends $(BACKENDS))
 
 clean: ## Remove environments and caches, keep reports
 	@rm -rf .venv .venvs .cache .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,120 @@
+"""Command line of the benchmark: `PYTHONPATH=scripts .venv/bin/python -m bench --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.sample import UnknownCellError, sample
+from bench.sides import Cost, Sides, differing
+from bench.whole import COMPILING, STARTS, RunFailedError, measure, overhead, row
+from harness.host import HostUnavailable
+from harness.plugin import parse_backends
+from harness.project import Project, find
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PARTS = ("sample", "matrix")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; the exit code."""
+    parser = argparse.ArgumentParser(prog="bench", description="What measuring costs. Reports stay as they are.")
+    parser.add_argument("--backends", help="comma-separated (default: those installed)")
+    parser.add_argument(
+        "--part", choices=PARTS, help="sample: two ways of running it; matrix: all cells (default: both)"
+    )
+    parser.add_argument("--list", action="store_true", help="only list the cells of the sample")
+    options = parser.parse_args(arguments)
+    project = find(ROOT)
+    try:
+        backends = parse_backends(options.backends) if options.backends else project.installed()
+        if options.list:
+            for backend in backends:
+                for cell in sample(project, backend):
+                    print(f"{cell.scope}\t{cell.id}")
+            return 0
+        console = Console(width=120)
+        if options.part != "matrix":
+            compare(project, backends, console)
+        if options.part != "sample":
+            whole(project, backends, console)
+        for backend in backends:
+            console.print(json.dumps(machine(project, backend)), soft_wrap=True)
+    except (HostUnavailable, RunFailedError, UnknownCellError, ValueError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def compare(project: Project, backends: Sequence[str], console: Console) -> None:
+    """One process per case against one host for all, on the sample of each backend."""
+    table = _table(
+        "the same cells, run in two ways (seconds)",
+        ("cells", "hosts", "engines", "import", "in upstream calls", "wall", "cells/min", "upstream share"),
+    )
+    apart: list[str] = []
+    for backend in backends:
+        cells, sides = sample(project, backend), Sides(project, backend)
+        if not cells:
+            continue
+        sides.prepare(cells)
+        costs = sides.one_process_per_case(cells), sides.one_host(cells)
+        for cost in costs:
+            table.add_row(*_line(cost))
+        apart += differing(*costs)
+    console.print(table)
+    console.print("import: starting the interpreter and importing the library. upstream share: it and upstream calls.")
+    for text in apart:
+        console.print(f"judged differently: {text}", soft_wrap=True)
+
+
+def _line(cost: Cost) -> list[str]:
+    counts = [str(count) for count in (cost.cells, cost.hosts, cost.engines)]
+    seconds = [f"{value:.1f}" for value in (cost.import_s, cost.upstream_s, cost.wall_s, cost.per_minute)]
+    return [cost.name, *counts, *seconds, f"{100 * cost.share:.0f}%"]
+
+
+def whole(project: Project, backends: Sequence[str], console: Console) -> None:
+    """All cells, those apart that compile or start several processes."""
+    table = _table(
+        "all cells (seconds)",
+        ("cells", "engines", "import", "load", "generate", "in upstream calls", "wall", "upstream share"),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for backend in backends:
+            slow = COMPILING.get(backend)
+            parts = {"quick": f"not ({slow})", "compiling, multi-process": slow} if slow else {"all": "test_cell"}
+            for name, expression in parts.items():
+                wall, cells = measure(project, backend, expression, Path(folder) / backend / name)
+                table.add_row(*row(f"{backend}, {name}", wall, cells))
+    console.print(table)
+    for backend in backends:
+        extra = overhead(project, backend)
+        console.print(
+            f"{backend}: an engine start costs {extra:.3f} s beyond upstream's own load calls (median of {STARTS})",
+            soft_wrap=True,
+        )
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table("run", title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def machine(project: Project, backend: str) -> dict[str, object]:
+    """Where this was measured."""
+    snapshot = project.launcher(backend).describe(backend)
+    return {key: snapshot[key] for key in ("cpu", "cpus", "python", "packages")}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
