@@ -15,6 +15,12 @@ def pytorch() -> Path:
     return Path(named) if named else ROOT / ".venvs" / "pytorch" / "bin" / "python"
 
 
+def vllm() -> Path:
+    """The vLLM backend's interpreter, or where it should be."""
+    named = os.environ.get("PARAMATRIX_VLLM_PYTHON")
+    return Path(named) if named else ROOT / ".venvs" / "vllm" / "bin" / "python"
+
+
 def run(python: str, *arguments: str, **environment: str) -> str:
     """What a script prints; a failure of the script is one of the test."""
     done = subprocess.run(

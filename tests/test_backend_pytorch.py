@@ -7,7 +7,6 @@ import json
 import os
 import statistics
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,7 +96,7 @@ def results() -> dict[str, Any]:
     if not PYTHON.exists():
         pytest.fail(f"no PyTorch environment at {PYTHON}: `make setup` creates it")
     finished = subprocess.run(
-        [PYTHON, Path(__file__).parent / "backend_pytorch/scenario.py"],
+        [PYTHON, "-m", "tests.scenario", "pytorch"],
         input=json.dumps({name: {"model": MODEL, **scenario} for name, scenario in SCENARIOS.items()}),
         capture_output=True,
         text=True,

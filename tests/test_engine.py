@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness import engine, sharedmemory
-from harness.failure import Failure, blamed_cause, outside_cause
+from harness.failure import Failure, blamed_cause, outside_cause, short_of_memory
 from harness.host import Attempt, BackendHost, HostUnavailable, Launcher, Limits
 from harness.jsontypes import JSON
 from harness.verdict import Cause
@@ -160,6 +160,20 @@ def test_no_more_engines_are_kept_than_asked_for() -> None:
             assert seen is not None
             pids.append(int(str(seen.read_back["pid"])))
         assert [alive(pid) for pid in pids] == [False, True, True]
+
+
+def test_an_engine_that_finds_too_little_memory_beside_a_kept_one_loads_alone(host: BackendHost) -> None:
+    kept = ask(host, "generate", "fine").seen
+    assert kept is not None
+    crowded = run({"load": "crowded"})
+    told = failure(host.observe(crowded, model="toy", cache_dir=None, fresh=False))
+    assert short_of_memory(told)
+    pid = int(str(kept.read_back["pid"]))
+    assert alive(pid)
+    attempt = host.observe(crowded, model="toy", cache_dir=None, fresh=False, alone=True)
+    assert attempt.failure is None
+    assert attempt.new_engine
+    until_gone(pid)
 
 
 def test_an_engine_that_died_while_nobody_used_it_is_replaced_without_blame(host: BackendHost) -> None:

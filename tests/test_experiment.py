@@ -31,10 +31,11 @@ class Script:
     treated: Sequence[Attempt]
     control: Sequence[Attempt]
     asked: list[tuple[str, bool]] = field(default_factory=list)
+    alone: list[bool] = field(default_factory=list)
     raises: Exception | None = None
     treated_key: str = ""
 
-    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:  # noqa: ARG002
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:
         del model, cache_dir
         if self.raises:
             raise self.raises
@@ -42,6 +43,7 @@ class Script:
         answers = self.treated if role == TREATED else self.control
         before = sum(who == role for who, _ in self.asked)
         self.asked.append((role, fresh))
+        self.alone.append(alone)
         answer = answers[min(before, len(answers) - 1)]
         if role == TREATED and answer.seen:
             return replace(answer, seen=handed_over(answer.seen, top_k=1))
@@ -69,6 +71,11 @@ OURS = failed("oops", where="harness", type="KeyError")
 UNREAD = failed("the adapter never read decoder.top_k", kind="not_forwarded", where="harness")
 NO_LIBRARY = failed("libxcb.so.1: cannot open shared object file", type="ImportError")
 NO_PACKAGE = failed("No module named 'flash_attn'", type="ModuleNotFoundError")
+CROWDED = failed(
+    "Available memory on node 0 (13.71/15.09 GiB) on startup is less than desired CPU memory utilization "
+    "(0.97, 14.64 GiB).",
+    phase="load",
+)
 HOST_LOST = failed("the backend host was lost twice", kind="host_lost", type="PeerGone")
 
 
@@ -150,6 +157,26 @@ def test_a_failure_of_something_else_is_never_the_parameter_s(failure: Attempt, 
     assert do([failure])[0].verdict.cause is cause
     assert do([REJECTED, failure])[0].verdict.cause is cause
     assert do([GOOD], [failure])[0].verdict.cause is cause
+
+
+def test_an_engine_short_of_memory_is_tried_once_more_with_no_other_beside_it() -> None:
+    result, script = do([CROWDED, GOOD])
+    assert result.verdict.cause is Cause.CONFIRMED
+    assert script.asked == [(TREATED, False), (TREATED, False), (CONTROL, False)]
+    assert script.alone == [False, True, False]
+    assert result.attempts[0].outcome.startswith("exception in load"), "the first attempt stays on record"
+
+
+def test_an_engine_that_is_short_of_memory_alone_too_is_the_environment_s() -> None:
+    result, script = do([CROWDED])
+    assert result.verdict.cause is Cause.ENVIRONMENT
+    assert script.alone == [False, True]
+
+
+@pytest.mark.parametrize("failure", [REJECTED, MEMORY, CRASHED, NO_PACKAGE])
+def test_no_other_failure_asks_for_the_machine_alone(failure: Attempt) -> None:
+    _, script = do([failure])
+    assert not any(script.alone)
 
 
 def test_a_control_that_fails_once_gets_a_fresh_engine_before_it_counts() -> None:

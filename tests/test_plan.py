@@ -107,6 +107,23 @@ def test_a_falsy_value_is_declared_not_dropped(value: JSON) -> None:
     assert only(parameter(path, Value(value))).treated.settings == {path: value}
 
 
+def test_an_explicit_null_is_a_value_of_its_own() -> None:
+    cell = only(parameter(TOP_K, Value(None)), base={TOP_K: 3})
+    assert cell.treated.settings == {TOP_K: None}
+    assert cell.control.settings == {}
+    assert cell.contrast == "withheld"
+
+
+def test_an_explicit_null_is_told_from_its_contrast_and_from_a_null_that_withdraws() -> None:
+    null, withdrawn = plan(
+        parameter(TOP_K, Value(None, contrast=5)),
+        parameter("decoder.top_p", Value(0.5, companions={TOP_K: None})),
+    )
+    assert null.treated.settings == {TOP_K: None}
+    assert null.control.settings == {TOP_K: 5}
+    assert withdrawn.treated.settings == {"decoder.top_p": 0.5}
+
+
 def test_the_control_may_replace_companions() -> None:
     cell = only(
         parameter(TOP_K, Value(5, companions={"decoder.top_p": 0.5}, control={"decoder.top_p": 0.9})),

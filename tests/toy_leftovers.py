@@ -1,4 +1,4 @@
-"""What toy engines leave behind, and how toy libraries of several processes fail."""
+"""What toy engines leave behind, and how toy libraries fail that have several processes or little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
-from harness import sharedmemory
+from harness import processes, sharedmemory
 
 KEPT: list[object] = []
 """What lives as long as the process."""
@@ -107,6 +107,16 @@ def _lose_the_stray() -> None:
     raise AssertionError("collective_rpc should not be called on follower node")
 
 
+def _crowded() -> None:
+    """Refuses to load while the host keeps another engine, in vLLM's own words."""
+    host = os.getppid()
+    if processes.tree(host) - {host, os.getpid()}:
+        raise ValueError(
+            "Available memory on node 0 (13.71/15.09 GiB) on startup is less than desired CPU memory utilization "
+            "(0.97, 14.64 GiB)."
+        )
+
+
 def _share_and_crash(_: str) -> None:
     _share(tracked=True)
     ctypes.string_at(0)
@@ -120,6 +130,7 @@ ACTIONS: dict[str, Callable[[str], None]] = {
     "lose-stray": lambda _: _lose_the_stray(),
     "leave-files": lambda _: _leave_files(),
     "listen": lambda port: _listen(int(port)),
+    "crowded": lambda _: _crowded(),
     "child-raises": lambda what: _child_raises(*what.split(":", 1)),
 }
 """By the name that settings give; what follows its colon is the argument."""

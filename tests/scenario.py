@@ -1,4 +1,4 @@
-"""Runs jobs on the PyTorch backend, each engine in a forked process, in the backend's interpreter.
+"""Runs jobs on a backend, each engine in a forked process: `python -m tests.scenario BACKEND`, by its interpreter.
 
 stdin: a JSON object, name → {"load": settings, "jobs": [settings, …], "model": folder}.
 The last line of stdout: a JSON object, name → what happened.
@@ -8,6 +8,7 @@ The last line of stdout: a JSON object, name → what happened.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -24,7 +25,7 @@ PROMPTS = ("7 plus 8 is", "the cat", "3 plus 4 is")
 
 def main() -> None:
     scenarios = json.load(sys.stdin)
-    backend = create("pytorch")
+    backend = create(sys.argv[1])
     backend.preload()
     results = {name: run(backend, scenario) for name, scenario in scenarios.items()}
     print()
@@ -62,6 +63,8 @@ def inside(backend: Backend, scenario: dict[str, Any], scratch: str) -> dict[str
     result |= {"calls": calls.entries, "unread": settings.unread(), "read_back": engine.read_back()}
     for job in scenario["jobs"]:
         result["jobs"].append(generate(engine, dict(job)))
+    if backend.name == "vllm":
+        result["replaced"] = replaced(engine)
     engine.close()
     result["orphans"] = [pid for pid in result["read_back"].get("other_pids", []) if Path(f"/proc/{pid}").exists()]
     return result
@@ -80,6 +83,26 @@ def generate(engine: Any, job: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         return {"raised": f"{type(error).__name__}: {error}", "calls": calls.entries, "unread": settings.unread()}
     return {"seen": observation, "calls": calls.entries, "unread": settings.unread()}
+
+
+def replaced(engine: Any) -> dict[str, Any]:
+    """Which of vLLM's own functions stand replaced, while a job is watched and after that."""
+    if engine.loop is not None:
+        return {}  # the worker is in another process
+    found = {}
+    for when, method in (("watching", "paramatrix_watch"), ("afterwards", "paramatrix_seen")):
+        engine.ask(method, *([["scores"]] if when == "watching" else []))
+        (found[when],) = engine.engine.collective_rpc(_replaced)
+    return found
+
+
+def _replaced(worker: Any) -> list[str]:
+    from vllm.v1.sample.ops import topk_topp_sampler as drawing
+
+    runner = worker.model_runner
+    found = [name for name in ("forward", "greedy_sample") if name in vars(runner.sampler)]
+    found += [name for name in ("execute_model",) if name in vars(runner)]
+    return found + [name for name in ("apply_top_k_top_p",) if not inspect.isfunction(getattr(drawing, name))]
 
 
 if __name__ == "__main__":
