@@ -47,7 +47,7 @@ class Experiment:
         self.observer = observer
         self.snapshot = snapshot
         self.variants = variants
-        self._controls: dict[str, Attempt] = {}
+        self._ran: dict[str, Attempt] = {}
         self._failed_controls: dict[str, list[Attempt]] = {}
 
     def run(self, cell: Cell) -> Result:
@@ -121,7 +121,7 @@ class Experiment:
 
     def _control(self, cell: Cell, result: Result) -> Attempt:
         """The control's observation: shared between cells whose controls are the same run."""
-        known = self._controls.get(cell.control.key)
+        known = self._ran.get(cell.control.key)
         if known is not None:
             return self._reuse(known, result)
         if failed := self._given_up(cell, result):
@@ -158,12 +158,14 @@ class Experiment:
         attempt = self.observer.observe(run, model=model["model"], cache_dir=cache_dir, fresh=fresh, alone=alone)
         outcome = "ran" if attempt.failure is None else _failure_text(attempt)
         result.attempts.append(Made(role, attempt, outcome))
+        if attempt.seen is not None:
+            # one cell's treated run is often the control of the next: the same run need not be made twice
+            self._ran[run.key] = attempt
         if role == "treated":
             result.treated = attempt
         else:
             result.control = attempt
             if attempt.seen is not None:
-                self._controls[run.key] = attempt
                 self._failed_controls.pop(run.key, None)
             else:
                 self._failed_controls.setdefault(run.key, []).append(attempt)

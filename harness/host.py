@@ -43,6 +43,11 @@ class Limits:
 HARNESS_ROOT: Final = Path(__file__).parent.parent
 
 
+HUGE_PAGES: Final = "glibc.malloc.hugetlb=1"
+"""Lets large allocations have huge pages where the machine offers them on request: 6 GiB of zeros take 0.8 s
+instead of 3.8 s (2-core AMD EPYC VM, 2026-11-21), and caches of a share of the memory are that large."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """How to run `python -m harness.worker` for one backend."""
@@ -81,7 +86,7 @@ class Launcher:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=cwd,
-                env={"OMP_NUM_THREADS": threads, **os.environ, **own},
+                env={"OMP_NUM_THREADS": threads, "GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **own},
                 start_new_session=True,
             )
         except OSError as error:
@@ -167,7 +172,7 @@ class Observer(Protocol):
 class BackendHost:
     """One worker process, started on first use and again if it is lost."""
 
-    def __init__(self, backend: str, launcher: Launcher, limits: Limits, keep: int = 2) -> None:
+    def __init__(self, backend: str, launcher: Launcher, limits: Limits, keep: int = 3) -> None:
         self.backend = backend
         self.launcher = launcher
         self.limits = limits
