@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shared(python: str, folder: Path) -> Iterator[BackendHost]:
-    host = BackendHost("vllm", Launcher((python,)), PATIENT)
+    host = BackendHost("vllm", Launcher((python,)), PATIENT, keep=2)
     yield host
     host.close()
     assert marked(f"TOY_FOLDER={folder}") == [], "a process survived its host"
@@ -294,7 +294,7 @@ def without_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("folder", "without_compiler")
 def test_a_missing_compiler_is_the_environment_s(python: str) -> None:
-    host = BackendHost("vllm", Launcher((python,)), PATIENT)
+    host = BackendHost("vllm", Launcher((python,)), PATIENT, keep=2)
     try:
         compiled = {"vllm.enforce_eager": False, "vllm.compilation.mode": 3}
         result = judged(host, "vllm.max_num_seqs", 3, compiled)
