@@ -26,8 +26,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-OURS: Final = ("accelerate==1.15.0", "bitsandbytes==0.50.2", "ray==2.60.0")
-"""What cells need and vLLM does not ask for by itself: quantisation on the fly, and Ray as an executor."""
+OURS: Final = ("accelerate==1.15.0",)
+"""What vLLM does not ask for by itself: transformers does, for some ways of making a model."""
+OURS_WITH_CUDA: Final = (*OURS, "ray==2.60.0")
+"""And Ray as an executor, which vLLM refuses on a CPU."""
 
 TORCH_FAMILY: Final = {"torch", "torchaudio", "torchcodec", "torchvision"}
 WITH_TORCH: Final = ("nvidia-", "cuda-")
@@ -115,7 +117,7 @@ def pin(version: str, cuda_version: str, out: Path) -> None:
     write(
         out / "cuda/1-vllm.txt",
         "vLLM brings its own torch. Untried: unlike cpu/, this has never been installed nor measured by us.",
-        [f"vllm=={cuda_version}", *OURS],
+        [f"vllm=={cuda_version}", *OURS_WITH_CUDA],
     )
 
 

@@ -186,10 +186,10 @@ def _parallel(settings: Declared) -> dict[str, Any]:
 
 
 def _bitsandbytes(settings: Declared) -> dict[str, Any]:
-    """VLLM quantises with bitsandbytes while loading, to 4 bits; 8 bits only as a checkpoint's config asks.
+    """The method by its name: what the flags stand for, which 0.31 and 0.32 do not know and refuse.
 
-    `load_in_8bit` therefore goes where such a config would stand. See
-    https://docs.vllm.ai/en/stable/features/quantization/bnb/
+    Versions that had it quantised to 4 bits while loading, and to 8 only as a checkpoint's config asked:
+    `load_in_8bit` therefore goes where such a config would stand.
     """
     given = take(settings, {f"quantization.{name}": name for name in ("quantization", "load_in_4bit", "load_in_8bit")})
     if not given:

