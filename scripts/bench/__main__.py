@@ -93,7 +93,7 @@ def whole(project: Project, backends: Sequence[str], console: Console) -> None:
             parts = {"quick": f"not ({slow})", "compiling, multi-process": slow} if slow else {"all": "test_cell"}
             for name, expression in parts.items():
                 wall, cells = measure(project, backend, expression, Path(folder) / backend / name)
-                table.add_row(*row(f"{backend}, {name}", wall, cells))
+                table.add_row(*row(f"{backend}: {name}", wall, cells))
     console.print(table)
     for backend in backends:
         extra = overhead(project, backend)

@@ -71,7 +71,7 @@ class Sides:
 
     def one_process_per_case(self, cells: Sequence[Cell]) -> Cost:
         """A host for every cell."""
-        cost = Cost(f"{self.backend}, one process per case")
+        cost = Cost(f"{self.backend}: process per case")
         for cell in cells:
             with self._host(cost) as experiment:
                 cost.add(cell, experiment.run(cell))
@@ -79,7 +79,7 @@ class Sides:
 
     def one_host(self, cells: Sequence[Cell]) -> Cost:
         """A host for all cells, which keeps engines and controls."""
-        cost = Cost(f"{self.backend}, one host")
+        cost = Cost(f"{self.backend}: one host")
         with self._host(cost) as experiment:
             for cell in cells:
                 cost.add(cell, experiment.run(cell))
