@@ -83,10 +83,17 @@ class VLLMEngine:
         if self.loop is None:
             cores = [self.engine.collective_rpc(method, args=args)]
         else:
-            # AsyncLLM.collective_rpc answers for the first of several cores only
-            call = self.engine.engine_core.call_utility_all_async("collective_rpc", method, None, args, None)
-            cores = self.loop.run_until_complete(call)
+            cores = self.loop.run_until_complete(self._ask_cores(method, args))
         return [{**(answer or {}), "lead": place == 0} for answers in cores for place, answer in enumerate(answers)]
+
+    async def _ask_cores(self, method: str, args: tuple[Any, ...]) -> list[Any]:
+        """As `AsyncLLM.collective_rpc`, which answers for the first of several engine cores only."""
+        client = self.engine.engine_core
+        calls = (
+            client._call_utility_async("collective_rpc", method, None, args, None, engine=core)
+            for core in client.core_engines
+        )
+        return list(await asyncio.gather(*calls))
 
     def _reset_prefix_cache(self) -> None:
         answer = self.engine.reset_prefix_cache()
