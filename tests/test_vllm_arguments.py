@@ -14,6 +14,8 @@ from harness.backends.vllm import arguments
 from harness.backends.vllm.requests import Requests
 from harness.config.introspection import get_backend_specific_params
 from harness.jsontypes import JSON
+from harness.plan import Cell, Run, build
+from matrix import MATRIX
 
 MODEL = "org/model"
 TABLES = {name: table for name, table in arguments.UPSTREAM.items() if name != "LLM.generate"}
@@ -253,3 +255,34 @@ def test_priorities_are_handed_to_generate_as_they_are() -> None:
     job = GenerateJob(declared, ("a", "b", "c"), 4, (0,), frozenset())
     assert Requests(MODEL, None).others(job, Calls()) == {"priority": [3, 0, 1]}
     assert declared.unread() == []
+
+
+CELLS = tuple(
+    cell
+    for cell in build(MATRIX, models={"vllm": MODEL}, backends=["vllm"])
+    if not cell.not_applicable and not cell.by_harness
+)
+
+
+def handed(run: Run) -> dict[str, Any]:
+    """Everything that the adapter would make of a run's settings; it must have read them all."""
+    engine, request = Declared(run.engine), Declared(run.request)
+    work = run.workload
+    found: dict[str, Any] = {
+        "LLM": arguments.engine_arguments(engine, run.model),
+        "streaming": engine.get("streaming"),
+        "BeamSearchParams": arguments.beam_arguments(request, work.max_new_tokens),
+    }
+    job = GenerateJob(request, work.prompts, work.max_new_tokens, work.seeds, run.instruments)
+    found["plan"] = Requests(run.model, None).plan(job, [1] * len(work.prompts), beams=bool(found["BeamSearchParams"]))
+    if found["BeamSearchParams"] is None:
+        found["SamplingParams"] = arguments.sampling_arguments(request, work.max_new_tokens, seed=0)
+        found["StructuredOutputsParams"] = arguments.structured_arguments(request)
+    found["LLM.generate"] = [request.get("vllm.priority"), arguments.lora_path(request, run.model)]
+    assert [*engine.unread(), *request.unread()] == []
+    return found
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.row)
+def test_vllm_is_handed_something_else_in_a_cell_than_in_its_control(cell: Cell) -> None:
+    assert handed(cell.treated) != handed(cell.control)
