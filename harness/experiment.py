@@ -67,9 +67,6 @@ class Experiment:
 
     def _run(self, cell: Cell, result: Result) -> None:
         treated = self._observe(result, "treated", cell.treated)
-        if treated.failure is not None and short_of_memory(treated.failure):
-            # an engine that is kept for later cells may be what holds the memory
-            treated = self._observe(result, "treated", cell.treated, alone=True)
         if treated.seen is None:
             self._failed(cell, treated, result)
             return
@@ -145,13 +142,16 @@ class Experiment:
         return known
 
     def _observe(
-        self,
-        result: Result,
-        role: Literal["treated", "control"],
-        run: Run,
-        *,
-        fresh: bool = False,
-        alone: bool = False,
+        self, result: Result, role: Literal["treated", "control"], run: Run, *, fresh: bool = False
+    ) -> Attempt:
+        attempt = self._once(result, role, run, fresh=fresh, alone=False)
+        if attempt.failure is not None and short_of_memory(attempt.failure):
+            # an engine that is kept for later cells may be what holds the memory
+            attempt = self._once(result, role, run, fresh=fresh, alone=True)
+        return attempt
+
+    def _once(
+        self, result: Result, role: Literal["treated", "control"], run: Run, *, fresh: bool, alone: bool
     ) -> Attempt:
         model = self.variants.resolve(run)
         cache_dir = model.get("cache_dir")

@@ -173,6 +173,12 @@ def test_an_engine_that_is_short_of_memory_alone_too_is_the_environment_s() -> N
     assert script.alone == [False, True]
 
 
+def test_a_control_short_of_memory_is_tried_alone_as_well() -> None:
+    result, script = do([GOOD], [CROWDED, NOTHING])
+    assert result.verdict.cause is Cause.CONFIRMED
+    assert script.alone == [False, False, True]
+
+
 @pytest.mark.parametrize("failure", [REJECTED, MEMORY, CRASHED, NO_PACKAGE])
 def test_no_other_failure_asks_for_the_machine_alone(failure: Attempt) -> None:
     _, script = do([failure])
