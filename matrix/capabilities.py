@@ -54,9 +54,10 @@ CAPABILITIES = (
         (),
         {
             "pytorch": Stated(able=True, note="with PEFT; no field of the config"),
-            "vllm": Stated(able=True, note="no field of the config"),
+            "vllm": Stated(able=True),
             "tensorrt": Stated(able=True, note="no field of the config"),
         },
+        own_rows={"vllm": ("vllm.enable_lora=True", "vllm.lora_request=adapter")},
     ),
     Capability(
         "Speculative Decoding",
@@ -64,7 +65,7 @@ CAPABILITIES = (
         {"pytorch": _YES, "vllm": _YES, "tensorrt": Stated(able=True, note="no field of the config")},
         own_rows={
             "pytorch": ("pytorch.prompt_lookup_num_tokens=2", "pytorch.prompt_lookup_num_tokens=5"),
-            "vllm": ("vllm.speculative.method=ngram",),
+            "vllm": ("vllm.speculative.method=ngram", "vllm.speculative.method=draft_model"),
         },
     ),
 )

@@ -66,6 +66,7 @@ _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "vllm.model_impl": st.sampled_from(["auto", "vllm", "transformers"]),
     "vllm.safetensors_load_strategy": st.sampled_from(["lazy", "eager", "prefetch"]),
     "vllm.override_generation_config": st.dictionaries(_TEXT, _PLAIN, max_size=2),
+    "vllm.hf_overrides": st.dictionaries(_TEXT, _PLAIN, max_size=2),
     "vllm.stop": _TEXT | st.lists(_TEXT, max_size=2),
     "vllm.bad_words": st.lists(_TEXT, max_size=2),
     "vllm.stop_token_ids": _TOKENS,

@@ -114,7 +114,12 @@ def test_the_audited_pytorch_fields_are_all_there() -> None:
 
 
 # Of the abuse: {}, {"a": 1}, [] and [1]
-_MAPPINGS = {"passthrough_kwargs", "vllm.override_generation_config", "vllm.structured_outputs.json"}
+_MAPPINGS = {
+    "passthrough_kwargs",
+    "vllm.hf_overrides",
+    "vllm.override_generation_config",
+    "vllm.structured_outputs.json",
+}
 _EMPTY_MAPPINGS, _FILLED_MAPPINGS = {"pytorch.max_memory", "vllm.logit_bias"}, {"pytorch.device_map"}
 _LISTS = {"vllm.stop", "vllm.bad_words"}
 _TOKEN_LISTS = {"vllm.stop_token_ids"}

@@ -42,7 +42,7 @@ PARAMETERS = (
         (
             Value(0.0, backends=("pytorch",)),
             # there it means greedy
-            Value(0.0, backends=("vllm",), probe=scores.greedy),
+            Value(0.0, backends=("vllm",), probe=scores.greedy, companions={"decoder.do_sample": None}),
             Value(0.5),
             Value(1.0, contrast=0.5),
             Value(1.5),

@@ -38,13 +38,15 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="parallelism.vllm_data",
         backends=("vllm",),
-        parameters=("backend", _STRATEGY),
-        violated=lambda values: values.get(_STRATEGY) == "data_parallel" and values.get(_DEGREE) != 1,
+        parameters=("backend", _STRATEGY, "streaming"),
+        violated=lambda values: (
+            values.get(_STRATEGY) == "data_parallel" and values.get(_DEGREE) != 1 and values.get("streaming") is None
+        ),
         combination=f"{_STRATEGY}=data_parallel",
-        expected="tensor_parallel or pipeline_parallel on vllm",
+        expected="tensor_parallel or pipeline_parallel on vllm, or streaming to be set",
         reason="vLLM manages multi-GPU internally via Ray/tensor parallel; LLM(data_parallel_size=2) raises "
-        "ValueError, as the user has to start a process for each copy",
-        resolution=f"Use {_STRATEGY}='tensor_parallel' or 'pipeline_parallel'",
+        "ValueError, as it is for a single process. The async engine, which streams, starts the copies",
+        resolution=f"Use {_STRATEGY}='tensor_parallel' or 'pipeline_parallel', or set streaming (true or false)",
         witness={_STRATEGY: "data_parallel"},
         neighbour={_STRATEGY: "tensor_parallel"},
     ),

@@ -109,11 +109,15 @@ RULES: tuple[Rule, ...] = (
         "parallelism.vllm_data_size",
         _DATA,
         _STARTER,
-        violated=lambda values: values.get(_DATA, 1) > 1 and values.get(_STARTER) != "external_launcher",
-        combination=f"{_DATA} > 1",
-        expected=f"{_DATA} to be 1 or omitted",
-        reason="LLM raises ValueError: data parallelism is not supported for single-process usage",
-        resolution=f"Remove {_DATA}, or start one process per copy and set {_STARTER}='external_launcher' in each",
+        "streaming",
+        violated=lambda values: (
+            values.get(_DATA, 1) > 1 and values.get(_STARTER) != "external_launcher" and values.get("streaming") is None
+        ),
+        combination=f"{_DATA} > 1 without streaming",
+        expected=f"{_DATA} to be 1 or omitted, or streaming to be set",
+        reason="LLM raises ValueError: data parallelism is not supported for single-process usage. The async engine, "
+        "which streams, starts the copies",
+        resolution=f"Set streaming (true or false), or remove {_DATA}",
         witness={_DATA: 2},
         neighbour={_DATA: 1},
     ),
