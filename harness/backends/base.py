@@ -212,7 +212,7 @@ class Observation(TypedDict, total=False):
     """Every sequence that came back for a prompt: prompt, seed, index, token_ids, text, finish and stop reason."""
     logprobs: list[dict[str, JSON]]
     """Per prompt: number of entries at each position (`entries`, `prompt_entries`), log-probabilities of
-    the chosen ids, and the values at the first generated position (at most 64, largest first)."""
+    the chosen ids, and the values and ids at the first generated position (at most 64, largest and lowest first)."""
     cached: list[dict[str, JSON]]
     """Per prompt: prompt tokens that were found in a prefix cache."""
     forwards: list[list[int]]

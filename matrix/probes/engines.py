@@ -132,9 +132,9 @@ def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:
 _METHODS: dict[str, tuple[str, ...]] = {
     "awq": ("AWQ", "CPUWNA16", "AutoAWQ"),
     "gptq": ("GPTQ", "CPUWNA16", "AutoGPTQ"),
-    "fp8": ("Fp8",),
+    "fp8": ("Fp8LinearMethod", "Fp8PerTensor"),
     "compressed-tensors": ("CompressedTensors",),
-    "fp8_per_channel": ("Fp8",),
+    "fp8_per_channel": ("Fp8Ptpc",),
 }
 """Value to how the names of the live classes that do the work begin."""
 
@@ -205,6 +205,13 @@ def _graphs(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(fine, f"{captured} CUDA graphs were captured in mode {found}")
 
 
+def _sizes(run: Seen, control: Seen, value: JSON) -> Shown:
+    """For more sizes of a batch than in the control."""
+    del value
+    ours, theirs = (int(number(_counters(side).get("num_cudagraph_captured", 0))) for side in (run, control))
+    return Shown(ours > theirs, f"{ours} CUDA graphs were captured (control: {theirs})")
+
+
 def _level(run: Seen, control: Seen, value: JSON) -> Shown:
     """0 compiles nothing, the levels above do."""
     del control
@@ -261,7 +268,7 @@ def _smaller(ranks: Iterable[dict[str, JSON]], whole: list[dict[str, JSON]]) -> 
 
 def _strategy_of(run: Seen, control: Seen, value: JSON) -> Shown:
     if value == "data_parallel":
-        return _degree(run, control, 2)
+        return _copies(run, control, 2)
     return _parallel(str(value), run, control, 2)
 
 
@@ -271,6 +278,15 @@ def _tensor(run: Seen, control: Seen, value: JSON) -> Shown:
 
 def _pipeline(run: Seen, control: Seen, value: JSON) -> Shown:
     return _parallel("pipeline_parallel", run, control, int(number(value)))
+
+
+def _copies(run: Seen, control: Seen, value: JSON) -> Shown:
+    """That many processes worked, each with the whole model."""
+    count = _processes(run)
+    ranks, whole = _ranks(run), _ranks(control)[:1]
+    complete = sum(not _smaller([rank], whole) and not number(rank.get("missing_layers")) for rank in ranks)
+    fine = count == int(number(value)) == complete == len(ranks)
+    return Shown(fine, f"{count} processes worked, {complete} of {len(ranks)} with the whole model")
 
 
 def _degree(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -393,11 +409,13 @@ enforce_eager = _probe("nothing is compiled (False: the model is)", _eager, leve
 compilation_mode = _probe("the model is compiled in that mode", _mode, level=Level.STATE)
 compiler = _probe("the model is compiled by that compiler", _compiler, level=Level.STATE)
 cudagraph_mode = _probe("CUDA graphs are captured in that mode (NONE: none)", _graphs, level=Level.STATE)
+capture_sizes = _probe("more CUDA graphs are captured than in the control", _sizes, level=Level.STATE)
 optimization_level = _probe("the model is compiled (0: not)", _level, level=Level.STATE)
 executor = _probe("the live executor is of that kind, in processes of its own where it says so", _executor)
-parallel_strategy = _probe("two processes share the weights or the layers", _strategy_of)
+parallel_strategy = _probe("two processes share the weights, the layers or the requests", _strategy_of)
 tensor_parallel = _probe("that many processes work, each with its share of the weights", _tensor)
 pipeline_parallel = _probe("that many processes work, each with its share of the layers", _pipeline)
+data_parallel = _probe("that many processes work, each with the whole model", _copies)
 degree = _probe("that many processes work", _degree)
 enable_lora = _probe("linear layers have room for adapters (False: none)", _lora, level=Level.STATE)
 max_loras = _probe("there is room for that many adapters at once", _slots, level=Level.STATE)

@@ -40,10 +40,15 @@ def _entries(field: str, run: Seen) -> list[int]:
 
 
 def _counted(field: str, run: Seen, value: JSON) -> Shown:
-    """N entries a position, one more where the token itself is not among the n likeliest."""
+    """N entries a position, one more where the token itself is not among the n likeliest.
+
+    None and one differ there alone, so one has to show such a position.
+    """
     counts = _entries(field, run)
-    least = int(number(value)) or 1
-    fine = bool(counts) and min(counts) == least and max(counts) <= int(number(value)) + 1
+    wanted = int(number(value))
+    fine = bool(counts) and min(counts) == max(wanted, 1) and max(counts) <= wanted + 1
+    if wanted == 1:
+        fine = fine and max(counts) > 1
     return Shown(fine, f"{span([float(c) for c in counts]) if counts else 'no'} log-probabilities a position")
 
 
@@ -96,7 +101,7 @@ def _flat(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _stops(run: Seen, control: Seen, value: JSON) -> Shown:
-    """Some output ends at one of the texts or ids and names it, and none goes on past one."""
+    """Some output ends at one of the texts or ids and names it; none ends at another, and none goes on past one."""
     del control
     wanted = value if isinstance(value, list) else [value]
     reasons = [sequence["stop_reason"] for sequence in run.observation["sequences"]]
@@ -106,7 +111,11 @@ def _stops(run: Seen, control: Seen, value: JSON) -> Shown:
     else:
         ids = [output["token_ids"] for output in run.observation["outputs"]]
         passed = sum(item in own[:-1] for item in wanted for own in ids)
-    return Shown(stopped > 0 and passed == 0, f"{stopped} of {len(reasons)} outputs stopped there, {passed} went on")
+    elsewhere = sum(reason is not None and reason not in wanted for reason in reasons)
+    return Shown(
+        stopped > 0 and passed == elsewhere == 0,
+        f"{stopped} of {len(reasons)} outputs stopped there, {elsewhere} elsewhere, {passed} went on",
+    )
 
 
 def _keeps_stop(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -268,9 +277,12 @@ def _asked(run: Seen, control: Seen, value: JSON) -> Shown:
     del control
     ids = value.get("logprob_token_ids") if isinstance(value, dict) else None
     counts = _entries("entries", run)
-    wanted = len(ids) + 1 if isinstance(ids, list) else 0
+    wanted = ids if isinstance(ids, list) else []
+    first = [told["first_ids"] for told in run.observation.get("logprobs", [])]
+    among = all(isinstance(own, list) and all(item in own for item in wanted) for own in first)
     return Shown(
-        bool(counts) and set(counts) == {wanted}, f"{sorted(set(counts)) or 'no'} log-probabilities a position"
+        bool(counts) and set(counts) == {len(wanted) + 1} and among,
+        f"{sorted(set(counts)) or 'no'} log-probabilities a position, {'' if among and first else 'not '}of these ids",
     )
 
 

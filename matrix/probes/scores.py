@@ -98,9 +98,19 @@ def _greedy(run: Seen, control: Seen, value: JSON) -> Shown:
 
 greedy = Probe(says="the likeliest id is taken at every step", effect=_greedy, instruments=SCORES)
 
+
+def _scaled(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Every step has the temperature, and tokens are drawn: greedy decoding looks like a temperature of 1."""
+    shown = each_step(_has_temperature, lambda steps: f"raw / processed = {span([s['scale'] or 0.0 for s in steps])}")(
+        run, control, value
+    )
+    drawn = _samples(run)
+    return Shown(shown.holds and drawn, shown.saw + ("" if drawn else ", but tokens are not drawn"))
+
+
 temperature = Probe(
     says="raw logits are the temperature times the scores drawn from, at every step",
-    effect=each_step(_has_temperature, lambda steps: f"raw / processed = {span([s['scale'] or 0.0 for s in steps])}"),
+    effect=_scaled,
     instruments=SCORES,
 )
 

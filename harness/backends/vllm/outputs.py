@@ -149,6 +149,7 @@ def _logprobs(result: Any, prompt: int, seed: int, ids: list[int]) -> dict[str, 
         "prompt_entries": [len(position) if position else 0 for position in prompts],
         "chosen": [float(position[token].logprob) for position, token in zip(listed, ids, strict=False)],
         "first": sorted((float(entry.logprob) for entry in listed[0].values()), reverse=True)[:64] if listed else [],
+        "first_ids": sorted(int(token) for token in listed[0])[:64] if listed else [],
     }
 
 

@@ -39,7 +39,17 @@ PARAMETERS: tuple[Parameter, ...] = (
         companions={"vllm.stop": _STOP},
         variant=SHIPPED,
     ),
-    request("logprobs", requests.logprobs, Value(0), Value(1), Value(5), output=LOSSLESS),
+    request(
+        "logprobs",
+        requests.logprobs,
+        Value(0),
+        Value(1),
+        Value(5),
+        output=LOSSLESS,
+        # where every token is the likeliest, none and one look alike
+        companions=_SAMPLE,
+        workload=workloads.OPEN,
+    ),
     request("prompt_logprobs", requests.prompt_logprobs, Value(0), Value(2), output=LOSSLESS),
     engine(
         "max_logprobs",
@@ -104,6 +114,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         output=LOSSLESS,
         companions={"vllm.skip_special_tokens": False, "vllm.ignore_eos": True, "vllm.allowed_token_ids": [0]},
         variant=SHIPPED,
+        note="shows with tokenizers that put a space before a special token, which the shipped model's does not",
     ),
     request("structured_outputs.regex", requests.regex, Value(" [0-9]{4} \\.")),
     request("structured_outputs.choice", requests.choice, Value(["red", "blue"])),
