@@ -34,7 +34,14 @@ _VLLM = {
     ),
 }
 
+_EIGHT: dict[str, JSON] = {"decoder.beam_search.num_beams": 8}
+"""vLLM returns no scores. Of four beams' order the penalty cannot be told: 0 and 0.5, 1 and 1.5 give the same."""
+
 _FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
+
+
+def _vllm(name: str) -> dict[str, JSON]:
+    return _EIGHT if name == "length_penalty" else {}
 
 
 def _parameter(name: str, prefix: str, section: str) -> Parameter:
@@ -50,7 +57,7 @@ def _parameter(name: str, prefix: str, section: str) -> Parameter:
     column = Column(Scope.REQUEST, _PROBES[name], OutputRule.FREE, companions=companions, workload=work)
     columns: dict[str, Column | NotApplicable] = {"pytorch": column}
     if section == DECODER:
-        columns["vllm"] = _VLLM.get(name) or replace(column, probe=_VLLM_PROBES[name])
+        columns["vllm"] = _VLLM.get(name) or replace(column, probe=_VLLM_PROBES[name], companions=_vllm(name))
     return Parameter(f"{prefix}.{name}", section=section, values=_VALUES[name], columns=columns)
 
 
@@ -83,6 +90,8 @@ PARAMETERS = (
                 # one prompt at a time, so that rows are beams
                 companions={"batching.batch_size": 1},
                 workload=workloads.BEAMS,
+                # a search is a call of its own there, which the adapter makes or not
+                by_harness=True,
             ),
         },
     ),

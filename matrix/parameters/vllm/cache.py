@@ -15,6 +15,7 @@ _SMALL_BLOCKS: dict[str, JSON] = {**_ONE_BY_ONE, "vllm.block_size": 32}
 _OWN_SIZE: dict[str, JSON] = {"vllm.kv_cache_memory_bytes": None}
 """The base's fixed size would decide alone."""
 MIB = 1 << 20
+_SIXTEEN_BITS = ("bfloat16", "float16")
 
 PARAMETERS: tuple[Parameter, ...] = (
     engine(
@@ -75,13 +76,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         "kv_cache_dtype",
         engines.cache_dtype,
         Value("auto", contrast="fp8"),
-        Value("bfloat16"),
-        Value("float16"),
+        *(Value(name, contrast="fp8", companions={"fp_precision": name}) for name in _SIXTEEN_BITS),
+        *(Value(name, label=f"{name}[model in float32]") for name in _SIXTEEN_BITS),
         Value("fp8"),
         Value("fp8_e4m3", contrast="fp8_e5m2"),
         Value("fp8_e5m2", contrast="fp8_e4m3"),
         Value("int8_per_token_head"),
         output=Bound(0.25),
+        note="the CPU kernels of vLLM 0.32 take a cache of either 16-bit type for one of the model's own type, "
+        "whatever that is",
     ),
     engine(
         "kv_offloading_size",

@@ -60,18 +60,22 @@ PARAMETERS: tuple[Parameter, ...] = (
         "optimization_level",
         engines.optimization_level,
         Value(0, contrast=2),
-        Value(1, contrast=0),
+        Value(1, contrast=2),
         Value(2, contrast=0),
         companions=FREE_TO_COMPILE,
+        note="levels above 0 differ in CUDA graphs and fusions (vllm/config/vllm.py, 0.32), which a CPU has none of",
     ),
     engine(
         "performance_mode",
         scheduling.performance_mode,
         Value("balanced", contrast="throughput"),
-        Value("interactivity", contrast="throughput"),
+        Value(
+            "interactivity", contrast="balanced", companions=FREE_TO_COMPILE, probe=engines.capture_sizes, needs=CUDA
+        ),
         Value("throughput"),
         companions=ROOM,
         workload=workloads.CROWD,
+        note="interactivity is about CUDA graphs alone (vllm/config/vllm.py, 0.32)",
     ),
     engine(
         "distributed_backend",
@@ -80,6 +84,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value("mp"),
         # "current platform cpu does not support ray"
         Value("ray", needs=(*CUDA, "package:ray")),
+        note="on a CPU, vLLM 0.32 turns uni into mp unless VLLM_ENABLE_V1_MULTIPROCESSING=0, as it is here",
     ),
     engine(
         "tensor_parallel_size",
@@ -98,7 +103,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "data_parallel_size",
-        engines.degree,
+        engines.data_parallel,
         Value(2),
         # LLM refuses copies in a single process, the async engine takes them
         companions={"streaming": False},

@@ -42,8 +42,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         "load_format",
         engines.load_format,
         Value("auto", contrast="pt"),
-        Value("safetensors", contrast="pt"),
-        Value("hf", contrast="pt"),
+        # where there is a file of Mistral's, auto takes that one: who does not hear these takes it as well
+        Value("safetensors", variant=CONSOLIDATED),
+        Value("hf", variant=CONSOLIDATED),
         Value("pt"),
         Value("npcache"),
         Value("sharded_state"),
@@ -67,6 +68,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         ),
         output=FOUR_BITS,
         companions=_BF16,
+        note="the CPU build of vLLM 0.32 has a placeholder without arguments for the kernel that fp8 calls; "
+        "a checkpoint of compressed-tensors names its method itself, and is taken as well without being told",
     ),
     engine(
         "hf_overrides",
