@@ -1,0 +1,444 @@
+"""Probes of vLLM's column against observations written by hand: each holds for its value, and for nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.declare import Probe, Seen
+from harness.jsontypes import JSON
+from matrix.probes import beams, engines, requests, scheduling, scores
+from matrix.variants.weights import ANSWERS
+
+
+def seen(observation: dict[str, Any] | None = None, **read_back: Any) -> Seen:
+    return Seen(observation or {}, read_back, ())  # type: ignore[arg-type]  # parts of an observation
+
+
+def scheduled(*steps: list[tuple[int, int, int]], prompts: int = 4, **read_back: Any) -> Seen:
+    """Steps of (prompt, tokens, drafted tokens) each."""
+    outputs = [{"prompt": index, "seed": 0, "token_ids": [1], "text": "a", "ended": True} for index in range(prompts)]
+    listed = [{"requests": [list(request) for request in step]} for step in steps]
+    return seen({"scheduled": listed, "outputs": outputs}, **read_back)
+
+
+def crowd(together: int, prompts: int = 8) -> Seen:
+    steps = range(0, prompts, together)
+    return scheduled(*([(p, 4, 0) for p in range(s, min(s + together, prompts))] for s in steps), prompts=prompts)
+
+
+def order(*prompts: int) -> Seen:
+    return scheduled(*([(prompt, 4, 0)] for prompt in prompts), prompts=len(prompts))
+
+
+def drafting(drafted: int, steps: int, drafter: str | None = "NgramProposer") -> Seen:
+    return scheduled(*([(0, drafted + 1, drafted)] for _ in range(steps)), prompts=1, drafter_class=drafter)
+
+
+def hits(tokens: int, **read_back: Any) -> Seen:
+    cached = [{"prompt": 0, "seed": 0, "tokens": 0}, {"prompt": 1, "seed": 0, "tokens": tokens}]
+    sequences = [{"prompt": index, "prompt_tokens": 214} for index in range(2)]
+    return seen({"cached": cached, "sequences": sequences}, **read_back)
+
+
+def blocks(size: int, found: int) -> Seen:
+    return hits(found, kv_cache={"block_size": [size]})
+
+
+def streamed(*pieces: int) -> Seen:
+    return seen({"chunks": [{"prompt": 0, "tokens": tokens, "text": "a"} for tokens in pieces]})
+
+
+def answers(*texts: str, stops: tuple[JSON, ...] = (), ids: tuple[list[int], ...] = ()) -> Seen:
+    """Outputs of these texts, what each was stopped by, and their tokens."""
+    given = [ids[index] if ids else [7, 8] for index in range(len(texts))]
+    outputs = [
+        {"prompt": index, "seed": 0, "token_ids": given[index], "text": text, "ended": not stops}
+        for index, text in enumerate(texts)
+    ]
+    sequences = [
+        {"prompt": index, "token_ids": given[index], "text": text, "stop_reason": (stops or (None,) * 9)[index]}
+        for index, text in enumerate(texts)
+    ]
+    return seen({"outputs": outputs, "sequences": sequences})
+
+
+def sequences(*prompts: list[list[int]]) -> Seen:
+    listed = [{"prompt": index, "token_ids": ids} for index, own in enumerate(prompts) for ids in own]
+    return seen({"sequences": listed})
+
+
+def lengths(*totals: int) -> Seen:
+    return seen({"sequences": [{"prompt_tokens": 5, "token_ids": [1] * (total - 5)} for total in totals]})
+
+
+def entries(*counts: int, prompt: tuple[int, ...] = (), ids: tuple[int, ...] = (), kind: str = "list") -> Seen:
+    told = {"entries": list(counts), "prompt_entries": list(prompt), "class": kind, "first_ids": list(ids)}
+    return seen({"logprobs": [told], "steps": [{"vocabulary": 512}]})
+
+
+def first(*values: float) -> Seen:
+    return seen({"logprobs": [{"first": list(values)}]})
+
+
+def possible(finite: int, *ids: int) -> Seen:
+    outputs = [{"prompt": 0, "seed": 0, "token_ids": list(ids), "text": "", "ended": False}]
+    return seen({"outputs": outputs, "steps": [{"finite": finite}]})
+
+
+def moved(*shifts: dict[str, float], ids: tuple[int, ...] = (5, 5, 6)) -> Seen:
+    """Steps of one output of `ids`, with what was taken off the logits at each."""
+    steps = [{"prompt": 0, "seed": 0, "step": index, "shifts": shift} for index, shift in enumerate(shifts)]
+    return seen({"outputs": [{"prompt": 0, "seed": 0, "token_ids": list(ids)}], "steps": steps})
+
+
+def cache(**facts: Any) -> Seen:
+    return seen(kv_cache=facts)
+
+
+def stored(dtype: str, first_logit: float, model: str = "torch.float32") -> Seen:
+    return seen({"logits": [[first_logit, 1.0, 2.0, 3.0]]}, kv_cache={"dtypes": [dtype]}, parameter_dtypes={model: 9})
+
+
+def method(name: str, first_logit: float = 0.0) -> Seen:
+    return seen({"logits": [[first_logit, 1.0, 2.0, 3.0]]}, quant_methods={name: 9, "UnquantizedEmbeddingMethod": 1})
+
+
+def compiled(models: int, mode: str = "NONE", **counters: int) -> Seen:
+    listed = [{"module": "Model", "by": ["compiled"]}] * models
+    return seen(compilation={"models": listed, "mode": mode, "counters": counters})
+
+
+def loaded(file: str, loader: str = "DefaultModelLoader") -> Seen:
+    text = ANSWERS.get(file, " is is")
+    return seen({"outputs": [{"prompt": 0, "seed": 0, "token_ids": [1], "text": text}]}, loads=[{"loader": loader}])
+
+
+def processes(*shapes: int, missing: tuple[int, ...] = (), working: int | None = None) -> Seen:
+    """Workers whose weight has that many rows, and the layers that each lacks."""
+    workers = [
+        {"pid": index, "local_shapes": {"weight": [rows, 8]}, "missing_layers": missing[index] if missing else 0}
+        for index, rows in enumerate(shapes)
+    ]
+    busy = len(shapes) if working is None else working
+    told = [{"pid": index, "forwards": 3 if index < busy else 0} for index in range(len(shapes))]
+    return seen({"processes": told}, workers=workers)
+
+
+def ranked(penalty_of: float) -> Seen:
+    """Beams in the order that a penalty gives them."""
+    pairs = [(-1.0, 4), (-1.6, 9), (-2.1, 18), (-3.4, 27)]
+    pairs.sort(key=lambda pair: pair[0] / pair[1] ** penalty_of, reverse=True)
+    beam = {"log_probabilities": [s for s, _ in pairs], "whole_lengths": [n for _, n in pairs], "ended": [False] * 4}
+    return seen({"beams": [beam]})
+
+
+def scaled(scale: float, *, sampled: int, greedy: int) -> Seen:
+    return seen({"steps": [{"scale": scale}], "resolved": {"drawn": {"sampled": sampled, "greedy": greedy}}})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a probe must and must not hold for."""
+
+    name: str
+    probe: Probe
+    value: JSON
+    works: Seen
+    control: Seen
+    others: tuple[Seen, ...] = ()
+    """Other values at work, or half of the effect."""
+
+
+EIGHT, PLAIN = crowd(8), seen()
+SUMS = answers(" 15 .", " 7 .", " 13 .")
+REDS = answers("red", "blue", "red")
+NO_DRAFTS = drafting(0, 24, None)
+WHOLE = processes(8)
+ONE_BY_ONE = order(0, 1, 2, 3)
+STOP_TWO = answers(" 1", " ", " 13 .", stops=("5", "7", None))
+STOP_ONE = answers(" 1", " 7 .", " 13 .", stops=("5", None, None))
+STOP_BOTH: JSON = ["5", "7"]
+HASH, OTHER_HASH = ({"block_hash": name} for name in ("sha256", "sha256_cbor"))
+
+CASES = (
+    Case("max_num_seqs", scheduling.max_num_seqs, 2, crowd(2), EIGHT, (crowd(1), crowd(4), crowd(2, prompts=2))),
+    Case(
+        "max_num_batched_tokens",
+        scheduling.max_num_batched_tokens,
+        8,
+        crowd(2),
+        EIGHT,
+        (crowd(1), crowd(4)),
+    ),
+    Case(
+        "long_prefill_token_threshold",
+        scheduling.long_prefill,
+        16,
+        scheduled([(0, 16, 0)], [(0, 4, 0)]),
+        scheduled([(0, 20, 0)]),
+        (scheduled([(0, 12, 0)], [(0, 8, 0)]),),
+    ),
+    Case(
+        "enable_chunked_prefill=True",
+        scheduling.chunked_prefill,
+        True,
+        scheduled([(0, 16, 0)], [(0, 4, 0)], [(0, 1, 0)]),
+        scheduled([(0, 20, 0)], [(0, 1, 0)]),
+    ),
+    Case("enable_prefix_caching=True", scheduling.prefix_caching, True, hits(192), hits(0)),
+    Case("enable_prefix_caching=False", scheduling.prefix_caching, False, hits(0), hits(192)),
+    Case("skip_reading_prefix_cache=True", scheduling.skip_reading, True, hits(0), hits(192)),
+    Case(
+        "block_size",
+        scheduling.block_size,
+        64,
+        blocks(64, 192),
+        blocks(32, 192),
+        (blocks(128, 128), blocks(64, 0), blocks(64, 208), blocks(128, 192)),
+    ),
+    Case(
+        "prefix_caching_hash_algo",
+        scheduling.prefix_hash,
+        "sha256",
+        hits(192, scheduler=HASH),
+        hits(192, scheduler=OTHER_HASH),
+        (hits(0, scheduler=HASH), hits(192)),
+    ),
+    Case("priority", scheduling.priority, [1, 0, 3, 2], order(1, 0, 3, 2), ONE_BY_ONE, (order(3, 2, 1, 0),)),
+    Case("scheduling_policy", scheduling.scheduling_policy, "priority", order(3, 2, 1, 0), ONE_BY_ONE),
+    Case(
+        "async_scheduling",
+        scheduling.async_scheduling,
+        True,
+        seen(scheduler={"class": "AsyncScheduler"}),
+        seen(scheduler={"class": "Scheduler"}),
+        (PLAIN,),
+    ),
+    Case("stream_interval", scheduling.stream_interval, 4, streamed(1, 4, 4, 2), streamed(1, 1, 1), (streamed(9),)),
+    Case("performance_mode", scheduling.performance_mode, "throughput", crowd(4), crowd(2), (crowd(2), crowd(1))),
+    Case(
+        "speculative.method",
+        scheduling.method,
+        "ngram",
+        drafting(3, 7),
+        NO_DRAFTS,
+        (drafting(3, 7, "DraftModelProposer"), drafting(3, 24), drafting(0, 7)),
+    ),
+    Case("num_speculative_tokens", scheduling.drafted_tokens, 3, drafting(3, 7), drafting(4, 7), (drafting(2, 7),)),
+    Case("speculative.model", scheduling.speculates, "draft", drafting(3, 7), drafting(3, 8), (NO_DRAFTS,)),
+    Case("n", requests.n, 2, sequences([[1], [2]]), sequences([[1]]), (sequences([[1], [1]]), sequences([[1, 2, 3]]))),
+    Case("logprobs=0", requests.logprobs, 0, entries(1, 1), PLAIN, (entries(1, 2), entries(2, 3))),
+    Case("logprobs=1", requests.logprobs, 1, entries(1, 2), PLAIN, (entries(1, 1), entries(2, 3))),
+    Case("logprobs=5", requests.logprobs, 5, entries(5, 6), PLAIN, (entries(4, 5), entries(6, 6), entries(5, 7))),
+    Case(
+        "prompt_logprobs",
+        requests.prompt_logprobs,
+        2,
+        entries(prompt=(0, 2, 3)),
+        entries(1, 1),
+        (entries(prompt=(0, 1, 1)), entries(2, 3)),
+    ),
+    Case("max_logprobs", requests.max_logprobs, 30, entries(30, 30), entries(20, 20), (entries(30, 20),)),
+    Case("max_logprobs=-1", requests.max_logprobs, -1, entries(512), entries(20), (entries(511),)),
+    Case(
+        "logprobs_mode=raw_logprobs",
+        requests.logprobs_mode,
+        "raw_logprobs",
+        first(-0.5, -1.5),
+        first(-0.2, -2.2),
+        (first(9.0, 8.0), first(-0.2, -2.2)),
+    ),
+    Case(
+        "logprobs_mode=processed_logits",
+        requests.logprobs_mode,
+        "processed_logits",
+        first(9.0, 7.0),
+        first(4.5, 3.5),
+        (first(-0.2, -2.2), first(4.5, 3.5)),
+    ),
+    Case("flat_logprobs", requests.flat_logprobs, True, entries(2, kind="FlatLogprobs"), entries(2), (PLAIN,)),
+    Case(
+        "logprob_token_ids",
+        requests.logprob_token_ids,
+        {"logprob_token_ids": [5, 6, 7]},
+        entries(4, 4, ids=(5, 6, 7, 44)),
+        PLAIN,
+        (entries(3, 3, ids=(5, 6, 44)), entries(4, 4, ids=(1, 2, 3, 44))),
+    ),
+    Case("stop=one", requests.stop, "5", STOP_ONE, SUMS, (STOP_TWO,)),
+    Case("stop=two", requests.stop, STOP_BOTH, STOP_TWO, SUMS, (STOP_ONE,)),
+    Case(
+        "stop_token_ids",
+        requests.stop,
+        [9],
+        answers("a", stops=(9,), ids=([7, 9],)),
+        answers("a", ids=([7, 9, 8],)),
+        (answers("a", stops=(9,), ids=([9, 7, 9],)),),
+    ),
+    Case(
+        "include_stop_str_in_output",
+        requests.include_stop,
+        True,
+        answers(" 15", " 25", stops=("5", "5")),
+        answers(" 1", " 2", stops=("5", "5")),
+        (answers(" 15", " 2", stops=("5", "5")), SUMS),
+    ),
+    Case("ignore_eos", requests.ignore_eos, True, answers("a", stops=(9,)), SUMS),
+    Case("skip_special_tokens", requests.skip_special, True, answers("ab"), answers("ab<|end|>")),
+    Case("spaces_between_special_tokens", requests.spaces, True, answers("< > < >"), answers("<><>"), (answers("a"),)),
+    Case("detokenize=False", requests.detokenize, False, answers("", ""), answers("a", "b"), (answers("", "b"),)),
+    Case("skip_tokenizer_init", requests.skip_tokenizer, True, answers("", ""), answers("a", "b")),
+    Case(
+        "allowed_token_ids", requests.allowed, [5, 6], possible(2, 5, 6), possible(512, 5, 6, 7), (possible(3, 5, 6),)
+    ),
+    Case("bad_words", requests.bad_words, ["5"], answers(" 4", " 7"), SUMS, (answers(" 5", " 7"),)),
+    Case("logit_bias", requests.logit_bias, {"5": 2.5}, moved({"5": -2.5}), moved({}), (moved({"5": 2.5}),)),
+    Case(
+        "presence_penalty",
+        requests.presence_penalty,
+        1.5,
+        moved({}, {"5": 1.5}, {"5": 1.5}),
+        moved({}, {}, {}),
+        (moved({}, {"5": 1.5}, {"5": 3.0}), moved({}, {"5": 0.5}, {"5": 0.5})),
+    ),
+    Case(
+        "frequency_penalty",
+        requests.frequency_penalty,
+        1.5,
+        moved({}, {"5": 1.5}, {"5": 3.0}),
+        moved({}, {}, {}),
+        (moved({}, {"5": 1.5}, {"5": 1.5}), moved({}, {"5": -0.5}, {"5": -1.0})),
+    ),
+    Case("regex", requests.regex, " [0-9]+ \\.", SUMS, REDS, (answers(" 15 .", "red"),)),
+    Case("choice", requests.choice, ["red", "blue"], REDS, SUMS, (answers("red", "green"),)),
+    Case("grammar", requests.grammar, 'root ::= "red" | "blue"', REDS, SUMS, (answers("red", "green"),)),
+    Case("json", requests.json_schema, {"enum": [10, 15]}, answers("10", "15"), SUMS, (answers("10", "11"), REDS)),
+    Case("max_model_len", requests.max_model_len, 20, lengths(20, 18), lengths(35, 38), (lengths(24, 18),)),
+    Case("num_gpu_blocks_override", engines.blocks, 16, cache(blocks=16), cache(blocks=128), (cache(blocks=64), PLAIN)),
+    Case(
+        "kv_cache_memory_bytes",
+        engines.cache_bytes,
+        1000,
+        cache(bytes=960, blocks=10),
+        cache(bytes=1920, blocks=20),
+        (cache(bytes=480, blocks=5), cache(bytes=1100, blocks=10)),
+    ),
+    Case(
+        "kv_cache_dtype=fp8",
+        engines.cache_dtype,
+        "fp8",
+        stored("torch.uint8", 0.1),
+        stored("torch.float32", 0.0),
+        (stored("torch.uint8", 0.0), stored("torch.bfloat16", 0.1)),
+    ),
+    Case(
+        "quantization_method=fp8_per_channel",
+        engines.quantization,
+        "fp8_per_channel",
+        method("Fp8PtpcOnlineLinearMethod", 0.1),
+        method("UnquantizedLinearMethod"),
+        (method("Fp8PtpcOnlineLinearMethod"), method("Fp8PerTensorOnlineLinearMethod", 0.1)),
+    ),
+    Case("enforce_eager", engines.enforce_eager, True, compiled(0), compiled(1)),
+    Case(
+        "compilation.mode=2",
+        engines.compilation_mode,
+        2,
+        compiled(1, "DYNAMO_TRACE_ONCE"),
+        compiled(0),
+        (compiled(0, "DYNAMO_TRACE_ONCE"), compiled(1, "VLLM_COMPILE")),
+    ),
+    Case(
+        "compilation.backend=inductor",
+        engines.compiler,
+        "inductor",
+        compiled(1, num_aot_compiles=1),
+        compiled(1),
+        (compiled(0, num_aot_compiles=1),),
+    ),
+    Case(
+        "performance_mode=interactivity",
+        engines.capture_sizes,
+        "interactivity",
+        compiled(1, num_cudagraph_captured=70),
+        compiled(1, num_cudagraph_captured=50),
+        (compiled(1),),
+    ),
+    Case(
+        "load_format=pt",
+        engines.load_format,
+        "pt",
+        loaded("model.pt"),
+        loaded("model.safetensors"),
+        (loaded("none"), loaded("pytorch_model.bin")),
+    ),
+    Case(
+        "load_format=dummy",
+        engines.load_format,
+        "dummy",
+        loaded("none", "DummyModelLoader"),
+        loaded("model.safetensors"),
+        (loaded("none"), loaded("model.safetensors", "DummyModelLoader")),
+    ),
+    Case(
+        "tensor_parallel",
+        engines.parallel_strategy,
+        "tensor_parallel",
+        processes(4, 4),
+        WHOLE,
+        (processes(8, 8), processes(8, 8, missing=(2, 2)), processes(4, 4, working=1)),
+    ),
+    Case(
+        "pipeline_parallel",
+        engines.parallel_strategy,
+        "pipeline_parallel",
+        processes(8, 8, missing=(2, 2)),
+        WHOLE,
+        (processes(8, 8), processes(4, 4), processes(8, 8, missing=(2, 0))),
+    ),
+    Case(
+        "data_parallel",
+        engines.parallel_strategy,
+        "data_parallel",
+        processes(8, 8),
+        WHOLE,
+        (processes(4, 4), processes(8, 8, missing=(2, 2)), processes(8, 8, working=1)),
+    ),
+    Case(
+        "data_parallel_size",
+        engines.data_parallel,
+        2,
+        processes(8, 8),
+        WHOLE,
+        (processes(4, 4), processes(8, 8, 8), processes(8, 8, working=1)),
+    ),
+    Case("length_penalty", beams.ranked, 0.5, ranked(0.5), ranked(2.0), (ranked(0.0), ranked(1.0))),
+    Case(
+        "temperature=1",
+        scores.temperature,
+        1.0,
+        scaled(1.0, sampled=3, greedy=0),
+        scaled(0.5, sampled=3, greedy=0),
+        (scaled(1.0, sampled=0, greedy=3),),
+    ),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_probe_holds_for_the_value_at_work_and_not_for_the_control(case: Case) -> None:
+    shown = case.probe.effect(case.works, case.control, case.value)
+    null = case.probe.effect(case.control, case.control, case.value)
+    assert shown.holds, shown.saw
+    assert not null.holds, null.saw
+
+
+@pytest.mark.parametrize(
+    ("case", "place"),
+    [pytest.param(case, place, id=f"{case.name} other {place}") for case in CASES for place in range(len(case.others))],
+)
+def test_a_probe_does_not_hold_for_another_value_or_half_of_the_effect(case: Case, place: int) -> None:
+    shown = case.probe.effect(case.others[place], case.control, case.value)
+    assert not shown.holds, shown.saw
