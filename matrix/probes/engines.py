@@ -411,7 +411,9 @@ compiler = _probe("the model is compiled by that compiler", _compiler, level=Lev
 cudagraph_mode = _probe("CUDA graphs are captured in that mode (NONE: none)", _graphs, level=Level.STATE)
 capture_sizes = _probe("more CUDA graphs are captured than in the control", _sizes, level=Level.STATE)
 optimization_level = _probe("the model is compiled (0: not)", _level, level=Level.STATE)
-executor = _probe("the live executor is of that kind, in processes of its own where it says so", _executor)
+executor = _probe(
+    "the live executor is of that kind, in processes of its own where it says so", _executor, level=Level.STATE
+)
 parallel_strategy = _probe("two processes share the weights, the layers or the requests", _strategy_of)
 tensor_parallel = _probe("that many processes work, each with its share of the weights", _tensor)
 pipeline_parallel = _probe("that many processes work, each with its share of the layers", _pipeline)
@@ -432,7 +434,7 @@ remote_code = _probe(
     "the model's config is the checkpoint's own code (False: the library's)", _remote, level=Level.STATE
 )
 seed = _probe("the worker's generator starts from the seed, and it draws other tokens", _seeded)
-bitsandbytes = _probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes)
+bitsandbytes = _probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes, level=Level.STATE)
 cascade = _probe("the worker's cascade attention is off (False: on)", _cascade, level=Level.STATE)
 cpu_offload = _probe("fewer bytes of weights lie on the device (0: more)", _offloaded, level=Level.STATE)
 kv_offloading = _probe("the scheduler offloads cache blocks through a connector", _connected, level=Level.STATE)
