@@ -217,7 +217,8 @@ CASES = (
         seen(scheduler={"class": "Scheduler"}),
         (PLAIN,),
     ),
-    Case("stream_interval", scheduling.stream_interval, 4, streamed(1, 4, 4, 2), streamed(1, 1, 1), (streamed(9),)),
+    Case("stream_interval=4", scheduling.stream_interval, 4, streamed(1, 4, 4, 2), streamed(1, 1, 1), (streamed(9),)),
+    Case("stream_interval=1", scheduling.stream_interval, 1, streamed(1, 1, 2, 1), streamed(1, 4, 4, 2)),
     Case("performance_mode", scheduling.performance_mode, "throughput", crowd(4), crowd(2), (crowd(2), crowd(1))),
     Case(
         "speculative.method",
