@@ -68,7 +68,7 @@ class VLLMEngine:
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         """Run the job while every worker notes what it is given."""
-        run = Run(self, self.requests, job, calls)
+        run = Run(self.engine, self.loop, self.requests, job, calls)
         # what an earlier job left in the cache must not show in this one
         self._reset_prefix_cache()
         self.ask("paramatrix_watch", sorted(job.instruments))

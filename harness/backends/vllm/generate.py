@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.backends.base import Calls, GenerateJob
-    from harness.backends.vllm.engine import VLLMEngine
     from harness.backends.vllm.requests import Requests
     from harness.jsontypes import JSON
 
@@ -23,8 +22,11 @@ if TYPE_CHECKING:
 class Run:
     """A job while it is being run."""
 
-    def __init__(self, engine: VLLMEngine, requests: Requests, job: GenerateJob, calls: Calls) -> None:
-        self.loop, self.engine = engine.loop, engine.engine
+    def __init__(
+        self, engine: Any, loop: asyncio.AbstractEventLoop | None, requests: Requests, job: GenerateJob, calls: Calls
+    ) -> None:
+        self.engine = engine
+        self.loop = loop
         self.requests = requests
         self.job = job
         self.calls = calls
