@@ -7,7 +7,6 @@ import math
 import re
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from harness.config import (
     settings,
 )
 from harness.config.flat import nest
+from harness.config.problems import problems_of
 from harness.config.schema import leaf_fields
 from tests.config_strategies import ABUSE
 
@@ -302,36 +302,30 @@ def test_passthrough_values_must_survive_json() -> None:
             ExperimentConfig.model_validate({"model": "m", "passthrough_kwargs": {"x": bad}})
 
 
-def test_importing_the_package_is_quick_and_loads_no_backend() -> None:
+def test_importing_the_package_loads_no_backend_and_nothing_heavy() -> None:
     code = (
-        "import time, sys; start = time.perf_counter(); import harness.config; took = time.perf_counter() - start;"
-        "heavy = {'torch', 'transformers', 'vllm', 'numpy', 'urllib.request', 'http.client'};"
-        "print(took, sorted(heavy & set(sys.modules)))"
+        "import sys, harness.config;"
+        "heavy = {'torch', 'transformers', 'vllm', 'tensorrt_llm', 'numpy', 'urllib.request', 'http.client'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    answers = [run.stdout.split(maxsplit=1) for run in runs]
-    assert {answer[1].strip() for answer in answers} == {"[]"}
-    assert min(float(answer[0]) for answer in answers) < 0.3
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
 
 
-def test_validating_a_config_takes_under_a_millisecond() -> None:
-    data = nest(
-        {
-            "model": "m",
-            "decoder.preset": "creative",
-            "decoder.beam_search.num_beams": 1,
-            "pytorch.torch_compile": True,
-            "pytorch.torch_compile_mode": "default",
-            "pytorch.device_map": "auto",
-            "pytorch.max_memory": {0: "1GiB"},
-            "batching.batch_size": 2,
-        }
-    )
-    ExperimentConfig.model_validate(data)
-    laps = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(50):
-            ExperimentConfig.model_validate(data)
-        laps.append((time.perf_counter() - start) / 50)
-    assert min(laps) < 1e-3
+def test_every_kind_of_value_that_a_field_takes_is_put_into_words() -> None:
+    for path in leaf_paths():
+        leaf = schema_field(path)
+        config = nest({"model": "m", "backend": leaf.backend or "pytorch", path: object()})
+        with pytest.raises(ValidationError) as raised:
+            ExperimentConfig.model_validate(config)
+        (problem,) = [item for item in problems_of(raised.value) if item.path == path]
+        words = {"bool": "true or false", "int": "integer", "float": "number", "dict": "mapping", "list": "list"}
+        expected = {words[kind] for kind in leaf.kinds if kind in words} | set(leaf.choices or ())
+        assert all(word in problem.expected for word in expected), f"{path}: {problem.expected}"
+
+
+def test_an_empty_list_is_told_that_it_may_not_be_empty() -> None:
+    with pytest.raises(ValidationError) as raised:
+        ExperimentConfig.model_validate({"model": "m", "backend": "vllm", "vllm": {"priority": []}})
+    (problem,) = problems_of(raised.value)
+    assert (problem.path, problem.actual, problem.expected) == ("vllm.priority", "[] (list)", "a list, not empty")

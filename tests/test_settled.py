@@ -22,7 +22,7 @@ from harness.settled import ABSENT, ValueChange, changes
         ("available_memory", 5, 6),
         ("load_s", 1.234567, 1.345678),
         ("started_at", 3.0, 14023.123456),
-        ("file", "/work/a/models/tiny/model.safetensors", "/home/b/model.safetensors"),
+        ("file", "/home/a/models/tiny/model.safetensors", "/home/b/model.safetensors"),
         ("file", ".cache/variants/awq-25c303603a087137-2fba302e/model.safetensors", "~/model.safetensors"),
         ("module", "code_25c303603a087137.a97b98b112615adc.mod", "code_aa11223344556677.0123456789abcdef.mod"),
         ("object", "<Lock at 0x7f12ab34cd56>", "<Lock at 0x7f99ab34cd00>"),

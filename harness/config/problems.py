@@ -21,6 +21,7 @@ _ARTICLES = {
     "float": "a number",
     "str": "a string",
     "dict": "a mapping",
+    "list": "a list",
 }
 _SHOWN = 80
 

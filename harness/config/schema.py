@@ -35,11 +35,11 @@ class LeafField:
 
 
 def _flatten(annotation: Any, limits: dict[str, Any] | None = None) -> Iterator[Any]:
-    """Yield the arms of a union; note the limits of scalar ones in ``limits``."""
+    """Yield the arms of a union; note in ``limits`` those of scalars and of lists (not of their items)."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *metadata = get_args(annotation)
-        if limits is not None and get_origin(inner) is None:
+        if limits is not None and get_origin(inner) in (None, list):
             limits |= _limits(metadata)
         yield from _flatten(inner, limits)
     elif origin in (Union, UnionType):
