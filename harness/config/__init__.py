@@ -18,10 +18,21 @@ from harness.config.shared import (
     QuantizationConfig,
     TrafficSimulationConfig,
 )
-from harness.config.tensorrt import (
+from harness.config.tensorrt import TensorRTConfig
+from harness.config.tensorrt_build import (
+    TensorRTBuildConfig,
     TensorRTCalibrationConfig,
-    TensorRTConfig,
     TensorRTQuantizationConfig,
+)
+from harness.config.tensorrt_sections import (
+    TensorRTCudaGraphConfig,
+    TensorRTDynamicBatchConfig,
+    TensorRTGuidedDecodingConfig,
+    TensorRTKvCacheConfig,
+    TensorRTLoraConfig,
+    TensorRTSchedulerConfig,
+    TensorRTSpeculativeConfig,
+    TensorRTTorchCompileConfig,
 )
 from harness.config.vllm import VLLMConfig
 from harness.config.vllm_sections import (
@@ -46,9 +57,18 @@ __all__ = [
     "Problem",
     "PyTorchConfig",
     "QuantizationConfig",
+    "TensorRTBuildConfig",
     "TensorRTCalibrationConfig",
     "TensorRTConfig",
+    "TensorRTCudaGraphConfig",
+    "TensorRTDynamicBatchConfig",
+    "TensorRTGuidedDecodingConfig",
+    "TensorRTKvCacheConfig",
+    "TensorRTLoraConfig",
     "TensorRTQuantizationConfig",
+    "TensorRTSchedulerConfig",
+    "TensorRTSpeculativeConfig",
+    "TensorRTTorchCompileConfig",
     "TrafficSimulationConfig",
     "VLLMAttentionConfig",
     "VLLMCompilationConfig",
