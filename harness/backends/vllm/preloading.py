@@ -6,6 +6,7 @@ import contextlib
 from importlib import import_module
 
 COMMON = (
+    "vllm.entrypoints.llm",
     "vllm.model_executor.models.qwen2",
     "vllm.v1.worker.gpu_model_runner",
     "vllm.v1.worker.worker_base",
