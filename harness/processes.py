@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -70,19 +70,19 @@ def running(pid: int) -> bool:
 
 def reap(pid: int, timeout_s: float) -> int | None:
     """Wait for a child; its wait status, or None when it still runs after `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
-    pause = 0.001
-    while True:
-        try:
-            done, status = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            return 0
-        if done:
-            return status
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(pause)
-        pause = min(pause * 2, 0.05)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0
+    try:
+        select.select([pidfd], [], [], timeout_s)
+    finally:
+        os.close(pidfd)
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return status if done else None
 
 
 def end(pid: int, *, patience_s: float = 2.0) -> int:

@@ -31,6 +31,8 @@ def held_by(pids: Iterable[int]) -> set[tuple[str, int]]:
         except OSError:
             continue  # gone meanwhile
         for line in lines:
+            if os.fsencode(FOLDER) not in line:
+                continue
             _, permissions, _, _, inode, *rest = line.split(None, 5)
             path = Path(os.fsdecode(rest[0])) if rest else Path()
             if permissions.endswith(b"s") and path.parent == FOLDER and not path.name.endswith(" (deleted)"):
