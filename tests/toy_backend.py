@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -126,6 +126,7 @@ class ToyEngine:
 class ToyBackend:
     name = "toy"
     distributions = ("pytest",)
+    libraries: ClassVar[Mapping[str, Sequence[str]]] = {"pytest": ("pytest",)}
     upstream: ClassVar[Tables] = {}
 
     def preload(self) -> None:

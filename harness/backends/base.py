@@ -8,8 +8,9 @@ that satisfies `Backend`; nothing else in the harness knows its name.
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, TypeVar
@@ -73,6 +74,11 @@ class Calls:
             return function(*args, **kwargs)
         finally:
             self.seconds += time.perf_counter() - began
+
+    def environment(self, **variables: str) -> None:
+        """Set environment variables for upstream and record them; apart from arguments, of which they are none."""
+        os.environ.update(variables)
+        self.entries.append({"call": "os.environ", "variables": dict(variables)})
 
 
 def describe(value: object, depth: int = 4) -> JSON:  # noqa: PLR0911 - one kind of value a line
@@ -263,6 +269,8 @@ class Backend(Protocol):
     name: str
     distributions: tuple[str, ...]
     """Installed distributions whose versions belong to a result's provenance."""
+    libraries: Mapping[str, Sequence[str]]
+    """What is under test: each library with the distributions that may bring it."""
     upstream: Tables
     """The tables by which `load` and `generate` forward settings, by upstream call."""
 

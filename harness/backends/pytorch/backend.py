@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.backends.pytorch.arguments import UPSTREAM
 from harness.backends.pytorch.engine import PyTorchEngine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from harness.backends.base import Calls, LoadJob
     from harness.backends.upstream import Interface
 
@@ -19,13 +22,14 @@ class PyTorchBackend:
 
     name = "pytorch"
     distributions = ("torch", "transformers", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    libraries: Mapping[str, Sequence[str]] = MappingProxyType({"torch": ("torch",), "transformers": ("transformers",)})
     upstream = UPSTREAM
 
     def interface(self) -> Interface:
         """Signatures, dataclasses and registries of transformers and torch."""
         from harness.backends.pytorch.interface import interface
 
-        return interface()
+        return interface(self.libraries)
 
     def preload(self) -> None:
         """Import what loading and generating will need, without waking the accelerator."""

