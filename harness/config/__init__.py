@@ -26,7 +26,6 @@ from harness.config.tensorrt_build import (
 )
 from harness.config.tensorrt_sections import (
     TensorRTCudaGraphConfig,
-    TensorRTDynamicBatchConfig,
     TensorRTGuidedDecodingConfig,
     TensorRTKvCacheConfig,
     TensorRTLoraConfig,
@@ -61,7 +60,6 @@ __all__ = [
     "TensorRTCalibrationConfig",
     "TensorRTConfig",
     "TensorRTCudaGraphConfig",
-    "TensorRTDynamicBatchConfig",
     "TensorRTGuidedDecodingConfig",
     "TensorRTKvCacheConfig",
     "TensorRTLoraConfig",

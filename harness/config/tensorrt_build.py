@@ -24,10 +24,6 @@ class TensorRTCalibrationConfig(Section):
     num_batches: int | None = opt("Batches used: calib_batches. Default 512.", ge=1, le=INT32_MAX)
     batch_size: int | None = opt("Samples per batch: calib_batch_size. Default 1.", ge=1, le=INT32_MAX)
     max_seq_length: int | None = opt("Longest sample in tokens: calib_max_seq_length. Default 512.", ge=1, le=INT32_MAX)
-    random_seed: int | None = opt("Seed of the choice of samples. Default 1234.", ge=0, le=INT32_MAX)
-    tokenizer_max_seq_length: int | None = opt(
-        "Longest text in tokens that the tokenizer takes. Default 2048.", ge=1, le=INT32_MAX
-    )
     device: Literal["cuda", "cpu"] | None = opt("Where calibration runs. Default cuda.")
 
 
@@ -85,10 +81,7 @@ class TensorRTBuildConfig(Section):
         "What the engine says of its layers. Default layer_names_only."
     )
     use_refit: bool | None = opt("Let the weights be replaced later. Default false.")
-    use_strip_plan: bool | None = opt("Leave the weights out of the engine file. Default false.")
-    weight_sparsity: bool | None = opt("Use sparse kernels where the weights allow it. Default false.")
     weight_streaming: bool | None = opt("Keep weights in host memory and stream them. Default false.")
     use_paged_context_fmha: bool | None = opt(
         "Read paged caches in the kernel of the prompt's attention, which block reuse and chunks need. Default true."
     )
-    use_fp8_context_fmha: bool | None = opt("Compute the prompt's attention in FP8, with method=fp8. Default true.")

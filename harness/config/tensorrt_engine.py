@@ -57,12 +57,6 @@ class TensorRTEngineFields(Section, defer_build=True):
     enable_attention_dp: bool | None = opt(
         "Copy attention to each process of tensor parallelism and split the requests. PyTorch path. Default false."
     )
-    allreduce_strategy: str | None = opt(
-        "How processes add up their results: AUTO, NCCL, ONESHOT, TWOSHOT, … Open, as versions add some. "
-        "PyTorch path. Default AUTO.",
-        pattern=r"^[A-Z_]+$",
-        max_length=100,
-    )
     stream_interval: int | None = opt(
         "Tokens between two deliveries of a stream. PyTorch path. Default 1.", ge=1, le=INT32_MAX
     )
@@ -104,7 +98,6 @@ class TensorRTEngineFields(Section, defer_build=True):
     batching_type: Literal["STATIC", "INFLIGHT"] | None = opt(
         "Whether a batch takes new requests while it runs. Engine path. Default INFLIGHT."
     )
-    normalize_log_probs: bool | None = opt("Divide the scores of beams by their length. Engine path. Default false.")
 
     # Sizes and scheduling
     max_batch_size: int | None = opt("Most requests in one step. Default 2048.", ge=1, le=INT32_MAX)
@@ -112,7 +105,6 @@ class TensorRTEngineFields(Section, defer_build=True):
     max_seq_len: int | None = opt(
         "Longest sequence in tokens, prompt and output together. Default: the model's own limit.", ge=1, le=INT32_MAX
     )
-    max_input_len: int | None = opt("Longest prompt in tokens. Default 1024.", ge=1, le=INT32_MAX)
     enable_chunked_context: bool | None = opt(
         "Split long prompts over several steps: LLM(enable_chunked_prefill=). Default false."
     )

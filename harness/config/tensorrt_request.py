@@ -62,14 +62,11 @@ class TensorRTRequestFields(Section, defer_build=True):
     prompt_logprobs: int | None = opt("The same for the prompt's tokens. Off by default.", ge=0, le=INT32_MAX)
     return_context_logits: bool | None = opt("Return the logits of the prompt's positions. Default false.")
     return_generation_logits: bool | None = opt("Return the logits of the generated positions. Default false.")
-    return_perf_metrics: bool | None = opt("Return times and cache use of each request. Default false.")
     exclude_input_from_output: bool | None = opt("Leave the prompt out of the output's tokens. Default true.")
     detokenize: bool | None = opt("Turn tokens into text. Default true.")
     skip_special_tokens: bool | None = opt("Leave special tokens out of the text. Default true.")
-    spaces_between_special_tokens: bool | None = opt("Put spaces between special tokens in the text. Default true.")
 
     # What becomes of the prompt
-    add_special_tokens: bool | None = opt("Let the tokenizer add its special tokens to the prompt. Default true.")
     truncate_prompt_tokens: int | None = opt(
         "Keep only so many last tokens of the prompt. Default: all.", ge=1, le=INT32_MAX
     )

@@ -12,7 +12,6 @@ from harness.config._types import INT32_MAX, INT64_MAX, JSONSchema, NonBlank, No
 
 __all__ = [
     "TensorRTCudaGraphConfig",
-    "TensorRTDynamicBatchConfig",
     "TensorRTGuidedDecodingConfig",
     "TensorRTKvCacheConfig",
     "TensorRTLoraConfig",
@@ -57,10 +56,6 @@ class TensorRTKvCacheConfig(Section):
     host_cache_size: int | None = opt(
         "Bytes of host memory for blocks that the device has no room for. Default: none.", ge=0, le=INT64_MAX
     )
-    onboard_blocks: bool | None = opt("Bring blocks back from the host before they are reused. Default true.")
-    secondary_offload_min_priority: int | None = opt(
-        "Only blocks of at least this priority go to the host. Default: upstream's.", ge=0, le=100
-    )
     event_buffer_max_size: int | None = opt(
         "Most cache events kept for LLM.get_kv_cache_events. Default 0: none.", ge=0, le=INT32_MAX
     )
@@ -68,22 +63,6 @@ class TensorRTKvCacheConfig(Section):
         "Most bytes of device memory for the cache; gpu_memory_utilization still holds. Default 0: no limit.",
         ge=0,
         le=INT64_MAX,
-    )
-    use_uvm: bool | None = opt("Keep the cache in unified memory. Default false.")
-    use_kv_cache_manager_v2: bool | None = opt(
-        "Use the second cache manager, a prototype. PyTorch path. Default false."
-    )
-
-
-class TensorRTDynamicBatchConfig(Section):
-    """Sizes tuned while the engine runs: TensorRT-LLM's ``DynamicBatchConfig``. Engine path."""
-
-    path_prefix: ClassVar[str] = "tensorrt.scheduler.dynamic_batch."
-
-    enable_batch_size_tuning: bool | None = opt("Tune the batch size. Default true.")
-    enable_max_num_tokens_tuning: bool | None = opt("Tune the tokens of a step. Default false.")
-    dynamic_batch_moving_average_window: int | None = opt(
-        "Requests over which lengths are averaged. Default 128.", ge=1, le=INT32_MAX
     )
 
 
@@ -99,7 +78,6 @@ class TensorRTSchedulerConfig(Section):
     context_chunking_policy: Literal["FIRST_COME_FIRST_SERVED", "EQUAL_PROGRESS"] | None = opt(
         "Which prompts are split, with enable_chunked_context. Default: FIRST_COME_FIRST_SERVED."
     )
-    dynamic_batch: TensorRTDynamicBatchConfig | None = opt("Sizes tuned while the engine runs (engine path).")
 
 
 class TensorRTCudaGraphConfig(Section):
@@ -129,24 +107,22 @@ class TensorRTTorchCompileConfig(Section):
     enable_inductor: bool | None = opt("Compile with inductor. Default false.")
     enable_piecewise_cuda_graph: bool | None = opt("Capture the steps of prompts piece by piece. Default false.")
     capture_num_tokens: _Counts | None = opt("Numbers of tokens captured piecewise. Default: by upstream's rule.")
-    enable_userbuffers: bool | None = opt("Use user buffers, with tensor parallelism. Default true.")
-    max_num_streams: int | None = opt("CUDA streams used at once. Default 1.", ge=1, le=INT32_MAX)
 
 
 class TensorRTSpeculativeConfig(Section):
-    """Speculative decoding: TensorRT-LLM's ``SpeculativeConfig``, one class per decoding type."""
+    """Speculative decoding: one config class of TensorRT-LLM's per decoding type. PyTorch path."""
 
     path_prefix: ClassVar[str] = "tensorrt.speculative."
 
-    decoding_type: Literal["NGram", "Draft_Target", "Eagle3", "MTP", "AUTO", "Lookahead", "Medusa"] | None = opt(
-        "How tokens are drafted. Lookahead and Medusa: engine path; the others: PyTorch path. Eagle3, MTP and Medusa "
-        "need heads trained for the model. No default."
+    decoding_type: Literal["NGram", "Draft_Target", "Eagle3", "MTP", "AUTO"] | None = opt(
+        "How tokens are drafted; AUTO leaves it to upstream, Eagle3 and MTP need heads trained for the model. "
+        "No default."
     )
     max_draft_len: int | None = opt(
         "Most tokens drafted per step, for NGram, Draft_Target and Eagle3. No default.", ge=1, le=INT32_MAX
     )
     speculative_model: str | None = opt(
-        "Draft model or heads, for Draft_Target, Eagle3 and Medusa; a relative path is looked for in the model's "
+        "Draft model or heads, for Draft_Target and Eagle3; a relative path is looked for in the model's "
         "folder first. No default.",
         min_length=1,
     )
@@ -157,11 +133,6 @@ class TensorRTSpeculativeConfig(Section):
     is_keep_all: bool | None = opt("Keep all continuations of an n-gram, for NGram. Default true.")
     is_use_oldest: bool | None = opt("Draft the oldest continuation, for NGram. Default true.")
     is_public_pool: bool | None = opt("Let requests share n-grams, for NGram. Default true.")
-    max_window_size: int | None = opt("Window, for Lookahead. Default: upstream's.", ge=1, le=INT32_MAX)
-    max_ngram_size: int | None = opt("Longest n-gram, for Lookahead. Default: upstream's.", ge=1, le=INT32_MAX)
-    max_verification_set_size: int | None = opt(
-        "N-grams verified per step, for Lookahead. Default: upstream's.", ge=1, le=INT32_MAX
-    )
 
 
 class TensorRTLoraConfig(Section):
@@ -178,7 +149,6 @@ class TensorRTLoraConfig(Section):
     )
     max_lora_rank: int | None = opt("Highest rank of an adapter. Default 64.", ge=1, le=INT32_MAX)
     max_loras: int | None = opt("Most adapters on the device. Default: upstream's.", ge=1, le=INT32_MAX)
-    max_cpu_loras: int | None = opt("Most adapters in host memory. Default: upstream's.", ge=1, le=INT32_MAX)
 
 
 with warnings.catch_warnings():
