@@ -44,7 +44,7 @@ def answer(settings: dict[str, Any]) -> dict[str, Any]:
     calls: Any = Recorded()
     try:
         loading, quantising = load(engine, calls)
-        generating = generate(request)
+        generating = generate(request, calls)
     except Exception as error:  # noqa: BLE001 - whatever is raised is the answer
         return {"refused": f"{type(error).__name__}: {error}"}
     if quantising == {"quantization_config": None}:
@@ -67,19 +67,19 @@ def load(settings: Declared, calls: Any) -> tuple[dict[str, Any], dict[str, Any]
     """Everything that loading reads, as `load_group` and `load_model` read it."""
     parallel.plan(settings)
     take(settings, arguments.TOKENIZER)
-    loading = arguments.model_arguments(settings)
+    loading = arguments.model_arguments(settings, calls)
     quantising = quantization_arguments(settings, calls)
     compile_model(SimpleNamespace(forward=print), settings, calls)
     return loading, quantising
 
 
-def generate(settings: Declared) -> dict[str, Any]:
+def generate(settings: Declared, calls: Any) -> dict[str, Any]:
     """Everything that generating reads, as `PyTorchEngine` reads it."""
     Batching(**take(settings, arguments.BATCHING))
     traffic(settings)
     settings.get("streaming")
     settings.get("random_seed")
-    return arguments.generate_arguments(settings, 16)
+    return arguments.generate_arguments(settings, 16, calls)
 
 
 def validated(kwargs: dict[str, Any], *, strict: bool) -> None:

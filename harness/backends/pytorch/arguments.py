@@ -12,7 +12,7 @@ from harness.backends.pacing import TRAFFIC
 from harness.backends.settings import ConflictingSettingsError, take
 
 if TYPE_CHECKING:
-    from harness.backends.base import Declared
+    from harness.backends.base import Calls, Declared
     from harness.jsontypes import JSON
 
 MODEL = {
@@ -114,7 +114,7 @@ OBJECTS = {
 """Passed-through arguments of `generate` that are objects, and their classes in transformers."""
 
 
-def model_arguments(settings: Declared) -> dict[str, Any]:
+def model_arguments(settings: Declared, calls: Calls) -> dict[str, Any]:
     """Keyword arguments of `AutoModelForCausalLM.from_pretrained`, quantisation left out."""
     arguments = take(settings, MODEL)
     if isinstance(arguments.get("max_memory"), dict):
@@ -122,11 +122,11 @@ def model_arguments(settings: Declared) -> dict[str, Any]:
         arguments["max_memory"] = {
             int(device) if device.isdigit() else device: limit for device, limit in arguments["max_memory"].items()
         }
-    arguments.update(passthrough(settings))
+    arguments.update(passthrough(settings, calls))
     return arguments
 
 
-def generate_arguments(settings: Declared, max_new_tokens: int) -> dict[str, Any]:
+def generate_arguments(settings: Declared, max_new_tokens: int, calls: Calls) -> dict[str, Any]:
     """Keyword arguments of `model.generate`, tensors, streamer and observation left out."""
     if "decoder.preset" in settings:
         # a name for a set of fields: the config has expanded it and they are declared themselves
@@ -134,7 +134,7 @@ def generate_arguments(settings: Declared, max_new_tokens: int) -> dict[str, Any
     arguments = {"max_new_tokens": max_new_tokens, **take(settings, GENERATE)}
     if "decoder.beam_search.enabled" in settings:
         arguments["num_beams"] = _beams(bool(settings["decoder.beam_search.enabled"]), arguments.get("num_beams"))
-    arguments.update(passthrough(settings))
+    arguments.update(passthrough(settings, calls))
     return arguments
 
 
@@ -150,7 +150,7 @@ def _beams(enabled: bool, num_beams: JSON) -> JSON:
     return num_beams
 
 
-def passthrough(settings: Declared) -> dict[str, Any]:
+def passthrough(settings: Declared, calls: Calls) -> dict[str, Any]:
     """`passthrough_kwargs` as they are: they win over everything else, which is their purpose.
 
     Two arguments take an object that JSON cannot write; a mapping given for one becomes it.
@@ -162,5 +162,5 @@ def passthrough(settings: Declared) -> dict[str, Any]:
         if isinstance(given.get(name), dict):
             import transformers
 
-            given[name] = getattr(transformers, class_name)(**given[name])
+            given[name] = calls(class_name, getattr(transformers, class_name), **given[name])
     return given

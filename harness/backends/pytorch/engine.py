@@ -31,7 +31,7 @@ class PyTorchEngine:
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         """Run the job, on every process of the engine."""
-        request = self._request(job)
+        request = self._request(job, calls)
         observation = self._group.run(self._replica, request, calls)
         planned: list[JSON] = [work.at for work in request.work]
         observation["resolved"] = {**observation["resolved"], "planned_arrivals": planned}
@@ -41,7 +41,7 @@ class PyTorchEngine:
         """End the other processes."""
         self._group.close()
 
-    def _request(self, job: GenerateJob) -> Request:
+    def _request(self, job: GenerateJob, calls: Calls) -> Request:
         settings = job.settings
         grouping = Batching(**take(settings, BATCHING))
         lengths = [len(ids) for ids in self._replica.loaded.tokenizer(list(job.prompts))["input_ids"]]
@@ -57,7 +57,7 @@ class PyTorchEngine:
             work=tuple(Work(tuple(batch), at) for batch, at in zip(batches, moments, strict=True)),
             seeds=job.seeds,
             forced_seed=seed if isinstance(seed, int) else None,
-            arguments=generate_arguments(settings, job.max_new_tokens),
+            arguments=generate_arguments(settings, job.max_new_tokens, calls),
             streaming=None if streaming is None else bool(streaming),
             instruments=job.instruments,
         )

@@ -126,7 +126,7 @@ class _Run:
 
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         texts = [self.request.prompts[index] for index in work.prompts]
-        encoded = tokenizer(texts, return_tensors="pt", padding=True)
+        encoded = self.calls("tokenizer", tokenizer, texts, return_tensors="pt", padding=True)
         inputs = {name: encoded[name].to(model.device) for name in ("input_ids", "attention_mask")}
         width = int(inputs["input_ids"].shape[1])
         if self.request.instruments & {"scores", "logits"}:

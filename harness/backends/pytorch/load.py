@@ -55,7 +55,7 @@ def load_model(job: LoadJob, calls: Calls, distribution: dict[str, Any], device_
     if tokenizer.pad_token_id is None:
         # a batch needs some padding token; which one is masked out anyway
         tokenizer.pad_token = tokenizer.eos_token
-    arguments = {**place, **model_arguments(settings), **quantization_arguments(settings, calls), **distribution}
+    arguments = {**place, **model_arguments(settings, calls), **quantization_arguments(settings, calls), **distribution}
     with _opened_weights() as weight_files:
         model = calls(
             "AutoModelForCausalLM.from_pretrained", AutoModelForCausalLM.from_pretrained, job.model, **arguments

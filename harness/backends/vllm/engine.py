@@ -36,13 +36,13 @@ class VLLMEngine:
         """Load in this process, and in those that the settings ask for."""
         settings = job.settings
         if job.cache_dir is not None:
-            _use_cache(job.cache_dir)
+            _use_cache(job.cache_dir, calls)
         arguments = {
             "model": job.model,
             **engine_arguments(settings, job.model),
             "worker_extension_cls": QUALIFIED_NAME,
         }
-        _spread_threads(arguments)
+        _spread_threads(arguments, calls)
         streaming = settings.get("streaming")
         if streaming is None:
             import vllm
@@ -118,15 +118,15 @@ async def _asynchronous(arguments: dict[str, Any], calls: Calls) -> Any:
     return calls("AsyncLLM.from_engine_args", AsyncLLM.from_engine_args, made)
 
 
-def _use_cache(folder: str) -> None:
+def _use_cache(folder: str, calls: Calls) -> None:
     """Resolve hub ids in this cache alone. `download_dir` would be for weights only, not for configs."""
     from huggingface_hub import constants
 
-    os.environ |= {"HF_HUB_CACHE": folder, "HF_HUB_OFFLINE": "1"}
+    calls.environment(HF_HUB_CACHE=folder, HF_HUB_OFFLINE="1")
     constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE = folder, True
 
 
-def _spread_threads(arguments: dict[str, Any]) -> None:
+def _spread_threads(arguments: dict[str, Any], calls: Calls) -> None:
     """Give each worker process on CPU cores of its own, as upstream demands of more than one."""
     import torch
 
@@ -137,4 +137,4 @@ def _spread_threads(arguments: dict[str, Any]) -> None:
         return
     cores = sorted(os.sched_getaffinity(0))
     shares = [cores[index::workers] or cores for index in range(workers)]
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(",".join(map(str, share)) for share in shares)
+    calls.environment(VLLM_CPU_OMP_THREADS_BIND="|".join(",".join(map(str, share)) for share in shares))
