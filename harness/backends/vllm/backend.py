@@ -26,6 +26,12 @@ ENVIRONMENT = {
 }
 """Set unless the user has set it: this is about running in a harness, none of it is under test."""
 
+CPU_ENVIRONMENT = {
+    # on CPU every engine binds its threads to all cores, which two engines would fight over
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""The same, where there is no accelerator."""
+
 
 class VLLMBackend:
     """`vllm.LLM`, and `AsyncLLM` where tokens are streamed."""
@@ -57,8 +63,8 @@ class VLLMBackend:
         import torch
 
         if not torch.cuda.is_available():
-            # on CPU every engine binds its threads to all cores, which two engines would fight over
-            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+            for name, value in CPU_ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
 
         import transformers
         import vllm
