@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.backends.base import Declared
 from harness.backends.batching import STRATEGIES, Batching, form_batches
 from harness.backends.pacing import Traffic, schedule
+from harness.backends.planning import Plan, plan
+from harness.jsontypes import JSON
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=30)
 
@@ -69,3 +72,27 @@ def test_a_seed_fixes_poisson_traffic() -> None:
 
 def gaps(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+def planned(settings: dict[str, JSON], *, together: int = 3) -> Plan:
+    declared = Declared(settings)
+    made = plan(declared, [5, 3, 9], together=together)
+    assert declared.unread() == []
+    return made
+
+
+def test_prompts_go_together_unless_batches_or_times_are_declared() -> None:
+    assert planned({}).batches == ((0, 1, 2),)
+    assert planned({}, together=1).batches == ((0,), (1,), (2,))
+    assert planned({"batching.batch_size": 2}).batches == ((0, 1), (2,))
+    assert planned({"batching.batch_size": 2, "batching.strategy": "sorted_static"}).batches == ((1, 0), (2,))
+    assert planned({}).moments is None
+
+
+def test_paced_prompts_come_one_by_one_and_declared_batches_as_batches() -> None:
+    paced: dict[str, JSON] = {"traffic_simulation.enabled": True, "traffic_simulation.target_qps": 2.0}
+    assert planned(paced).batches == ((0,), (1,), (2,))
+    assert planned(paced).moments == (0.0, 0.5, 1.0)
+    batched = planned({**paced, "batching.batch_size": 2})
+    assert batched.batches == ((0, 1), (2,))
+    assert batched.moments == (0.0, 0.5)

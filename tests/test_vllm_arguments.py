@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.backends.base import Calls, Declared, GenerateJob
+from harness.backends.planning import plan
 from harness.backends.settings import ConflictingSettingsError
 from harness.backends.vllm import arguments
 from harness.backends.vllm.requests import Requests
@@ -225,31 +226,6 @@ def test_a_folder_beside_the_model_is_found_and_a_hub_id_is_left_alone(tmp_path:
         assert settings.unread() == []
 
 
-def plan(settings: dict[str, JSON], *, beams: bool = False) -> Any:
-    declared = Declared(settings)
-    job = GenerateJob(declared, ("a", "b", "c"), 4, (0,), frozenset())
-    made = Requests(MODEL, None).plan(job, [5, 3, 9], beams=beams)
-    assert declared.unread() == []
-    return made
-
-
-def test_prompts_go_together_unless_batches_or_times_are_declared() -> None:
-    assert plan({}).batches == ((0, 1, 2),)
-    assert plan({}, beams=True).batches == ((0,), (1,), (2,))
-    assert plan({"batching.batch_size": 2}).batches == ((0, 1), (2,))
-    assert plan({"batching.batch_size": 2, "batching.strategy": "sorted_static"}).batches == ((1, 0), (2,))
-    assert plan({}).moments is None
-
-
-def test_paced_prompts_come_one_by_one_and_declared_batches_as_batches() -> None:
-    paced: dict[str, JSON] = {"traffic_simulation.enabled": True, "traffic_simulation.target_qps": 2.0}
-    assert plan(paced).batches == ((0,), (1,), (2,))
-    assert plan(paced).moments == (0.0, 0.5, 1.0)
-    batched = plan({**paced, "batching.batch_size": 2})
-    assert batched.batches == ((0, 1), (2,))
-    assert batched.moments == (0.0, 0.5)
-
-
 def test_priorities_are_handed_to_generate_as_they_are() -> None:
     declared = Declared({"vllm.priority": [3, 0, 1]})
     job = GenerateJob(declared, ("a", "b", "c"), 4, (0,), frozenset())
@@ -273,8 +249,8 @@ def handed(run: Run) -> dict[str, Any]:
         "streaming": engine.get("streaming"),
         "BeamSearchParams": arguments.beam_arguments(request, work.max_new_tokens),
     }
-    job = GenerateJob(request, work.prompts, work.max_new_tokens, work.seeds, run.instruments)
-    found["plan"] = Requests(run.model, None).plan(job, [1] * len(work.prompts), beams=bool(found["BeamSearchParams"]))
+    together = 1 if found["BeamSearchParams"] else len(work.prompts)
+    found["plan"] = plan(request, [1] * len(work.prompts), together=together)
     if found["BeamSearchParams"] is None:
         found["SamplingParams"] = arguments.sampling_arguments(request, work.max_new_tokens, seed=0)
         found["StructuredOutputsParams"] = arguments.structured_arguments(request)

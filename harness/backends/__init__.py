@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from harness.backends.base import Backend
 
-MODULES = {"pytorch": "harness.backends.pytorch", "vllm": "harness.backends.vllm"}
+MODULES = {
+    "pytorch": "harness.backends.pytorch",
+    "vllm": "harness.backends.vllm",
+    "tensorrt": "harness.backends.tensorrt",
+}
 """Backend name to the module whose `create()` makes it."""
 
 

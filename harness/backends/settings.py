@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,3 +34,22 @@ def take(settings: Declared, table: Mapping[str, str]) -> dict[str, Any]:
         arguments[name] = value
         origin[name] = path
     return arguments
+
+
+def expand_preset(settings: Declared) -> None:
+    """Read `decoder.preset`: a name for a set of fields, which the config has expanded and declares themselves."""
+    if "decoder.preset" in settings:
+        settings["decoder.preset"]
+
+
+def passthrough(settings: Declared) -> dict[str, Any]:
+    """`passthrough_kwargs` as they are: they win over everything else, which is their purpose."""
+    if "passthrough_kwargs" not in settings:
+        return {}
+    return dict(cast("dict[str, Any]", settings["passthrough_kwargs"]))
+
+
+def beside(model: str, path: str) -> str:
+    """A folder given relative to the model's own (an adapter, a draft model), else `path` as it is."""
+    inside = Path(model) / path
+    return str(inside.resolve()) if inside.is_dir() else path

@@ -121,6 +121,16 @@ def of_dataclass(cls: type) -> dict[str, Argument]:
     return found
 
 
+def of_model(cls: Any) -> dict[str, Argument]:
+    """Fields of a pydantic model."""
+    found: dict[str, Argument] = {}
+    for name, field in cls.model_fields.items():
+        found[name] = argument(field.annotation)
+        if not field.is_required():
+            found[name]["default"] = plain(field.get_default(call_default_factory=True))
+    return found
+
+
 def of_keywords(function: Callable[..., Any], keywords: str = "kwargs") -> dict[str, Argument]:
     """Arguments that a function pops from its `**keywords`, found in its source.
 
@@ -221,7 +231,7 @@ def plain(value: object) -> JSON:
         return sorted(cast("list[str]", [plain(item) for item in value]), key=str)
     if inspect.isroutine(value) or isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) or hasattr(value, "model_fields"):
         # an object of its own defaults: its fields are another call's matter
         return f"{type(value).__name__}()"
     return describe(value)

@@ -6,10 +6,9 @@ present always is, `False`, `0` and explicit defaults included.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from harness.backends.settings import ConflictingSettingsError, take
+from harness.backends.settings import ConflictingSettingsError, beside, expand_preset, passthrough, take
 
 if TYPE_CHECKING:
     from harness.backends.base import Declared
@@ -210,7 +209,7 @@ def sampling_arguments(settings: Declared, max_new_tokens: int, seed: int | None
     Raises:
         ConflictingSettingsError: greedy and a temperature above 0 at once.
     """
-    _expand(settings)
+    expand_preset(settings)
     arguments: dict[str, Any] = {"max_tokens": max_new_tokens}
     if seed is not None:
         arguments["seed"] = seed
@@ -248,7 +247,7 @@ def beam_arguments(settings: Declared, max_new_tokens: int) -> dict[str, Any] | 
     arguments = {"max_tokens": max_new_tokens, **take(settings, BEAM)}
     if enabled is False:
         return None
-    _expand(settings)
+    expand_preset(settings)
     if "beam_width" not in arguments:
         raise ConflictingSettingsError(
             "beam search needs decoder.beam_search.num_beams: BeamSearchParams has no default for beam_width"
@@ -258,25 +257,6 @@ def beam_arguments(settings: Declared, max_new_tokens: int) -> dict[str, Any] | 
             "decoder.do_sample=True with beam search: vLLM's beam search draws nothing, it ranks beams"
         )
     return {**arguments, **passthrough(settings)}
-
-
-def _expand(settings: Declared) -> None:
-    if "decoder.preset" in settings:
-        # a name for a set of fields: the config has expanded it and they are declared themselves
-        settings["decoder.preset"]
-
-
-def passthrough(settings: Declared) -> dict[str, Any]:
-    """`passthrough_kwargs` as they are: they win over everything else, which is their purpose."""
-    if "passthrough_kwargs" not in settings:
-        return {}
-    return dict(cast("dict[str, Any]", settings["passthrough_kwargs"]))
-
-
-def beside(model: str, path: str) -> str:
-    """A folder given relative to the model's own (an adapter, a draft model), else `path` as it is."""
-    inside = Path(model) / path
-    return str(inside.resolve()) if inside.is_dir() else path
 
 
 def lora_path(settings: Declared, model: str) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
+from harness.backends.hub import use_cache
 from harness.backends.vllm.arguments import engine_arguments
 from harness.backends.vllm.generate import Run
 from harness.backends.vllm.readback import describe_core
@@ -36,7 +37,7 @@ class VLLMEngine:
         """Load in this process, and in those that the settings ask for."""
         settings = job.settings
         if job.cache_dir is not None:
-            _use_cache(job.cache_dir, calls)
+            use_cache(job.cache_dir, calls)
         arguments = {
             "model": job.model,
             **engine_arguments(settings, job.model),
@@ -116,14 +117,6 @@ async def _asynchronous(arguments: dict[str, Any], calls: Calls) -> Any:
 
     made = calls("AsyncEngineArgs", AsyncEngineArgs, **arguments)
     return calls("AsyncLLM.from_engine_args", AsyncLLM.from_engine_args, made)
-
-
-def _use_cache(folder: str, calls: Calls) -> None:
-    """Resolve hub ids in this cache alone. `download_dir` would be for weights only, not for configs."""
-    from huggingface_hub import constants
-
-    calls.environment(HF_HUB_CACHE=folder, HF_HUB_OFFLINE="1")
-    constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE = folder, True
 
 
 def _spread_threads(arguments: dict[str, Any], calls: Calls) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import Observation
 from harness.backends.pacing import wait_until
+from harness.backends.planning import plan
 from harness.backends.vllm.outputs import Told, describe_beams, describe_output
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Run:
         self.beam_params = requests.beams(job, calls)
         self.others = requests.others(job, calls)
         self.prompts, lengths = _prompts(self.engine, self.requests.model, job.prompts)
-        self.plan = requests.plan(job, lengths, beams=self.beam_params is not None)
+        # beams are searched prompt by prompt unless it is said how many go together
+        self.plan = plan(job.settings, lengths, together=1 if self.beam_params is not None else len(lengths))
         self._next_id = 0
 
     def all(self) -> None:

@@ -1,35 +1,14 @@
-"""From a job's settings to what upstream takes: prompts in batches, sampling parameters, times."""
+"""From a job's settings to what upstream takes with each request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.batching import Batching, form_batches
-from harness.backends.pacing import schedule, traffic
-from harness.backends.settings import take
 from harness.backends.vllm.arguments import beam_arguments, lora_path, sampling_arguments, structured_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from harness.backends.base import Calls, GenerateJob
-
-BATCHING = {
-    "batching.batch_size": "size",
-    "batching.strategy": "strategy",
-    "batching.max_tokens_per_batch": "token_budget",
-}
-"""Request scope: `harness.backends.batching.Batching`. vLLM batches whatever is in flight."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which prompts are handed over together, and when."""
-
-    batches: tuple[tuple[int, ...], ...]
-    moments: tuple[float, ...] | None
-    """Seconds after the start at which each batch is due; then they share the engine in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +21,6 @@ class Requests:
     """Sampling parameters that the engine would give a request which says nothing."""
     seeded: bool = True
     """Whether requests bring the seed of the pass."""
-
-    def plan(self, job: GenerateJob, lengths: Sequence[int], *, beams: bool) -> Plan:
-        """Group the prompts; without any setting all go together, beams apart."""
-        settings = job.settings
-        given = take(settings, BATCHING)
-        grouping = Batching(**given) if given else Batching(size=1 if beams else len(lengths))
-        paced = traffic(settings)
-        if paced is not None and not given:
-            grouping = Batching(size=1)
-        batches = form_batches(lengths, grouping)
-        moments = None if paced is None else tuple(schedule(len(batches), paced))
-        return Plan(tuple(tuple(batch) for batch in batches), moments)
 
     def sampling(self, job: GenerateJob, seed: int, calls: Calls) -> Any:
         """`SamplingParams` for a pass under `seed`."""

@@ -1,0 +1,43 @@
+"""Which prompts are handed to a library together, and when, for libraries that batch whatever is in flight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.backends.batching import Batching, form_batches
+from harness.backends.pacing import schedule, traffic
+from harness.backends.settings import take
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.backends.base import Declared
+
+BATCHING = {
+    "batching.batch_size": "size",
+    "batching.strategy": "strategy",
+    "batching.max_tokens_per_batch": "token_budget",
+}
+"""Request scope: `harness.backends.batching.Batching`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which prompts are handed over together, and when."""
+
+    batches: tuple[tuple[int, ...], ...]
+    moments: tuple[float, ...] | None
+    """Seconds after the start at which each batch is due; then they share the engine in flight."""
+
+
+def plan(settings: Declared, lengths: Sequence[int], *, together: int) -> Plan:
+    """Group prompts by their lengths in tokens; so many `together` where no setting says otherwise."""
+    given = take(settings, BATCHING)
+    grouping = Batching(**given) if given else Batching(size=together)
+    paced = traffic(settings)
+    if paced is not None and not given:
+        grouping = Batching(size=1)
+    batches = form_batches(lengths, grouping)
+    moments = None if paced is None else tuple(schedule(len(batches), paced))
+    return Plan(tuple(tuple(batch) for batch in batches), moments)
