@@ -9,7 +9,7 @@ import pytest
 
 from harness.declare import Probe, Seen
 from harness.jsontypes import JSON
-from matrix.probes import beams, engines, requests, scheduling, scores
+from matrix.probes import beams, caches, kernels, loading, processes, requests, scheduling, scores
 from matrix.variants.weights import ANSWERS
 
 
@@ -116,7 +116,7 @@ def loaded(file: str, loader: str = "DefaultModelLoader") -> Seen:
     return seen({"outputs": [{"prompt": 0, "seed": 0, "token_ids": [1], "text": text}]}, loads=[{"loader": loader}])
 
 
-def processes(*shapes: int, missing: tuple[int, ...] = (), working: int | None = None) -> Seen:
+def shares(*shapes: int, missing: tuple[int, ...] = (), working: int | None = None) -> Seen:
     """Workers whose weight has that many rows, and the layers that each lacks."""
     workers = [
         {"pid": index, "local_shapes": {"weight": [rows, 8]}, "missing_layers": missing[index] if missing else 0}
@@ -156,7 +156,7 @@ EIGHT, PLAIN = crowd(8), seen()
 SUMS = answers(" 15 .", " 7 .", " 13 .")
 REDS = answers("red", "blue", "red")
 NO_DRAFTS = drafting(0, 24, None)
-WHOLE = processes(8)
+WHOLE = shares(8)
 ONE_BY_ONE = order(0, 1, 2, 3)
 STOP_TWO = answers(" 1", " ", " 13 .", stops=("5", "7", None))
 STOP_ONE = answers(" 1", " 7 .", " 13 .", stops=("5", None, None))
@@ -318,10 +318,10 @@ CASES = (
     Case("grammar", requests.grammar, 'root ::= "red" | "blue"', REDS, SUMS, (answers("red", "green"),)),
     Case("json", requests.json_schema, {"enum": [10, 15]}, answers("10", "15"), SUMS, (answers("10", "11"), REDS)),
     Case("max_model_len", requests.max_model_len, 20, lengths(20, 18), lengths(35, 38), (lengths(24, 18),)),
-    Case("num_gpu_blocks_override", engines.blocks, 16, cache(blocks=16), cache(blocks=128), (cache(blocks=64), PLAIN)),
+    Case("num_gpu_blocks_override", caches.blocks, 16, cache(blocks=16), cache(blocks=128), (cache(blocks=64), PLAIN)),
     Case(
         "kv_cache_memory_bytes",
-        engines.cache_bytes,
+        caches.cache_bytes,
         1000,
         cache(bytes=960, blocks=10),
         cache(bytes=1920, blocks=20),
@@ -329,7 +329,7 @@ CASES = (
     ),
     Case(
         "kv_cache_dtype=fp8",
-        engines.cache_dtype,
+        caches.cache_dtype,
         "fp8",
         stored("torch.uint8", 0.1),
         stored("torch.float32", 0.0),
@@ -337,16 +337,16 @@ CASES = (
     ),
     Case(
         "quantization_method=fp8_per_channel",
-        engines.quantization,
+        loading.quantization,
         "fp8_per_channel",
         method("Fp8PtpcOnlineLinearMethod", 0.1),
         method("UnquantizedLinearMethod"),
         (method("Fp8PtpcOnlineLinearMethod"), method("Fp8PerTensorOnlineLinearMethod", 0.1)),
     ),
-    Case("enforce_eager", engines.enforce_eager, True, compiled(0), compiled(1)),
+    Case("enforce_eager", kernels.enforce_eager, True, compiled(0), compiled(1)),
     Case(
         "compilation.mode=2",
-        engines.compilation_mode,
+        kernels.compilation_mode,
         2,
         compiled(1, "DYNAMO_TRACE_ONCE"),
         compiled(0),
@@ -354,7 +354,7 @@ CASES = (
     ),
     Case(
         "compilation.backend=inductor",
-        engines.compiler,
+        kernels.compiler,
         "inductor",
         compiled(1, num_aot_compiles=1),
         compiled(1),
@@ -362,7 +362,7 @@ CASES = (
     ),
     Case(
         "performance_mode=interactivity",
-        engines.capture_sizes,
+        kernels.capture_sizes,
         "interactivity",
         compiled(1, num_cudagraph_captured=70),
         compiled(1, num_cudagraph_captured=50),
@@ -370,7 +370,7 @@ CASES = (
     ),
     Case(
         "load_format=pt",
-        engines.load_format,
+        loading.load_format,
         "pt",
         loaded("model.pt"),
         loaded("model.safetensors"),
@@ -378,7 +378,7 @@ CASES = (
     ),
     Case(
         "load_format=dummy",
-        engines.load_format,
+        loading.load_format,
         "dummy",
         loaded("none", "DummyModelLoader"),
         loaded("model.safetensors"),
@@ -386,35 +386,35 @@ CASES = (
     ),
     Case(
         "tensor_parallel",
-        engines.parallel_strategy,
+        processes.parallel_strategy,
         "tensor_parallel",
-        processes(4, 4),
+        shares(4, 4),
         WHOLE,
-        (processes(8, 8), processes(8, 8, missing=(2, 2)), processes(4, 4, working=1)),
+        (shares(8, 8), shares(8, 8, missing=(2, 2)), shares(4, 4, working=1)),
     ),
     Case(
         "pipeline_parallel",
-        engines.parallel_strategy,
+        processes.parallel_strategy,
         "pipeline_parallel",
-        processes(8, 8, missing=(2, 2)),
+        shares(8, 8, missing=(2, 2)),
         WHOLE,
-        (processes(8, 8), processes(4, 4), processes(8, 8, missing=(2, 0))),
+        (shares(8, 8), shares(4, 4), shares(8, 8, missing=(2, 0))),
     ),
     Case(
         "data_parallel",
-        engines.parallel_strategy,
+        processes.parallel_strategy,
         "data_parallel",
-        processes(8, 8),
+        shares(8, 8),
         WHOLE,
-        (processes(4, 4), processes(8, 8, missing=(2, 2)), processes(8, 8, working=1)),
+        (shares(4, 4), shares(8, 8, missing=(2, 2)), shares(8, 8, working=1)),
     ),
     Case(
         "data_parallel_size",
-        engines.data_parallel,
+        processes.data_parallel,
         2,
-        processes(8, 8),
+        shares(8, 8),
         WHOLE,
-        (processes(4, 4), processes(8, 8, 8), processes(8, 8, working=1)),
+        (shares(4, 4), shares(8, 8, 8), shares(8, 8, working=1)),
     ),
     Case("length_penalty", beams.ranked, 0.5, ranked(0.5), ranked(2.0), (ranked(0.0), ranked(1.0))),
     Case(

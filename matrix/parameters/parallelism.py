@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.declare import Column, OutputRule, Parameter, Scope, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import engines, execution
+from matrix.probes import execution, processes
 from matrix.sections import PARALLELISM, PYTORCH
 
 TWO = ("devices:2",)
@@ -44,7 +44,7 @@ PARAMETERS = (
             ),
             "vllm": Column(
                 Scope.ENGINE,
-                engines.parallel_strategy,
+                processes.parallel_strategy,
                 OutputRule.LOSSLESS,
                 needs=TWO,
                 companions={"parallelism.degree": 2},
@@ -66,7 +66,7 @@ PARAMETERS = (
             ),
             "vllm": Column(
                 Scope.ENGINE,
-                engines.degree,
+                processes.degree,
                 OutputRule.LOSSLESS,
                 needs=TWO,
                 companions={"parallelism.strategy": "tensor_parallel"},

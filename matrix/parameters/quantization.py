@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.declare import Bound, Column, NotApplicable, Parameter, Probe, Scope, Value
 from harness.jsontypes import JSON
-from matrix.probes import engines, state
+from matrix.probes import loading, state
 from matrix.sections import PYTORCH, QUANTIZATION
 
 FOUR_BITS = Bound(0.8)
@@ -33,7 +33,7 @@ def _parameter(prefix: str, section: str, name: str, probe: Probe, output: Bound
     columns: dict[str, Column | NotApplicable] = {"pytorch": column}
     if section == QUANTIZATION:
         # vLLM knows the flags' method by name, and none of its details
-        columns["vllm"] = _NO_DETAILS if companions else replace(column, probe=engines.bitsandbytes)
+        columns["vllm"] = _NO_DETAILS if companions else replace(column, probe=loading.bitsandbytes)
     return Parameter(f"{prefix}.{name}", section=section, values=values, columns=columns)
 
 
@@ -84,7 +84,7 @@ PARAMETERS = (
         ),
         columns={
             "pytorch": Column(Scope.ENGINE, state.load_in_4bit, FOUR_BITS),
-            "vllm": Column(Scope.ENGINE, engines.bitsandbytes, FOUR_BITS),
+            "vllm": Column(Scope.ENGINE, loading.bitsandbytes, FOUR_BITS),
         },
         note="names no method: transformers takes a bare BitsAndBytesConfig for 4 bits",
     ),

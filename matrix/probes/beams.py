@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
 
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
+from matrix.probes.readback import arguments
 from matrix.probes.scores import number, span
 
 
@@ -47,15 +47,10 @@ def _length_penalty(run: Seen, control: Seen, value: JSON) -> Shown:
 def _early(run: Seen, control: Seen, value: JSON) -> Shown:
     """True stops sooner than the control, False and "never" later; which of these two, the call tells."""
     ours, theirs = len(run.observation["forwards"]), len(control.observation["forwards"])
-    given = {json.dumps(_argument(call, "early_stopping")) for call in run.calls if call.get("call") == "generate"}
+    given = {json.dumps(value) for value in arguments(run, "generate", "early_stopping")}
     fine = ours < theirs if value is True else ours > theirs
     text = f"{ours} forward calls (control: {theirs}), early_stopping={', '.join(sorted(given))}"
     return Shown(fine and given == {json.dumps(value)}, text)
-
-
-def _argument(call: Mapping[str, JSON], name: str) -> JSON:
-    named = call.get("kwargs")
-    return named.get(name) if isinstance(named, dict) else None
 
 
 def _most_rows(run: Seen) -> float:

@@ -6,7 +6,15 @@ from collections import Counter
 
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
+from harness.judge import tokens
 from matrix.probes.scores import number, span
+
+
+def other_tokens(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Some output differs from the control's."""
+    del value
+    differ = sum(own != tokens(control).get(key) for key, own in tokens(run).items())
+    return Shown(differ > 0, f"{differ} of {len(tokens(run))} outputs differ from the control's")
 
 
 def _varies(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -57,6 +65,7 @@ def _multiplicity(ids: list[int], size: int) -> int:
 
 varies_with_seed = Probe(says="outputs vary with the seed when sampling, and never when not", effect=_varies)
 fixed_by_seed = Probe(says="whatever the job's own seed, outputs are those of this seed", effect=_fixed)
+differs = Probe(says="other tokens come than from the control", effect=other_tokens)
 longest = Probe(says="outputs are cut at this many tokens", effect=_longest)
 no_repeats = Probe(
     says="no n-gram of that size comes twice in an output, shorter ones do (0: they do)",

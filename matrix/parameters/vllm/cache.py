@@ -6,7 +6,7 @@ from harness.declare import Bound, Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.parameters.vllm.declaring import CUDA, LOSSLESS, engine, request
-from matrix.probes import engines, scheduling
+from matrix.probes import caches, kernels, scheduling
 from matrix.variants import SLIDING
 
 _ONE_BY_ONE: dict[str, JSON] = {"batching.batch_size": 1}
@@ -58,7 +58,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "gpu_memory_utilization",
-        engines.memory_share,
+        caches.memory_share,
         Value(0.5, contrast=0.1),
         Value(0.6, contrast=0.1),
         Value(0.7, contrast=0.1),
@@ -67,14 +67,14 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "kv_cache_memory_bytes",
-        engines.cache_bytes,
+        caches.cache_bytes,
         Value(32 * MIB, contrast=64 * MIB),
         Value(128 * MIB, contrast=64 * MIB),
     ),
-    engine("num_gpu_blocks_override", engines.blocks, Value(16), Value(64)),
+    engine("num_gpu_blocks_override", caches.blocks, Value(16), Value(64)),
     engine(
         "kv_cache_dtype",
-        engines.cache_dtype,
+        caches.cache_dtype,
         Value("auto", contrast="fp8"),
         *(Value(name, contrast="fp8", companions={"fp_precision": name}) for name in _SIXTEEN_BITS),
         *(Value(name, label=f"{name}[model in float32]") for name in _SIXTEEN_BITS),
@@ -88,21 +88,21 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "kv_offloading_size",
-        engines.kv_offloading,
+        caches.kv_offloading,
         Value(0.1),
         note="GiB of host memory for cache blocks; takes the place of swap_space",
     ),
     engine(
         "kv_offloading_backend",
-        engines.kv_offloading,
+        caches.kv_offloading,
         Value("native", control={"vllm.kv_offloading_size": None}),
         companions={"vllm.kv_offloading_size": 0.1},
         needs=CUDA,
     ),
-    engine("swap_space", engines.blocks, Value(0.0), Value(4.0), note="removed from vLLM in 0.18.0"),
+    engine("swap_space", caches.blocks, Value(0.0), Value(4.0), note="removed from vLLM in 0.18.0"),
     engine(
         "disable_sliding_window",
-        engines.sliding_window,
+        caches.sliding_window,
         Value(False, contrast=True),
         Value(True, contrast=False),
         # without its window the model takes no more tokens than the window has: see max_model_len
@@ -111,7 +111,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "disable_cascade_attn",
-        engines.cascade,
+        kernels.cascade,
         Value(False, contrast=True),
         Value(True, contrast=False),
         needs=CUDA,

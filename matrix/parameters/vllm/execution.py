@@ -8,14 +8,14 @@ from matrix import workloads
 from matrix.parameters.parallelism import PIPELINED, TWO
 from matrix.parameters.vllm.declaring import CUDA, FREE, engine
 from matrix.parameters.vllm.scheduling import ROOM
-from matrix.probes import engines, scheduling
+from matrix.probes import caches, kernels, loading, processes, scheduling
 
 FREE_TO_COMPILE: dict[str, JSON] = {"vllm.enforce_eager": None}
 """The base runs eagerly, which switches all of this off."""
 PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "attention.backend",
-        engines.attention,
+        kernels.attention,
         Value("auto"),
         Value("CPU_ATTN"),
         Value("FLASH_ATTN", needs=CUDA),
@@ -27,10 +27,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         companions={"fp_precision": "bfloat16"},
         note="the CPU platform of vLLM 0.32 takes every name and uses CPU_ATTN",
     ),
-    engine("enforce_eager", engines.enforce_eager, Value(False, contrast=True), Value(True, contrast=False)),
+    engine("enforce_eager", kernels.enforce_eager, Value(False, contrast=True), Value(True, contrast=False)),
     engine(
         "compilation.mode",
-        engines.compilation_mode,
+        kernels.compilation_mode,
         Value(0, contrast=2),
         Value(1, contrast=0),
         Value(2, contrast=0),
@@ -41,14 +41,14 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "compilation.backend",
-        engines.compiler,
+        kernels.compiler,
         Value("inductor", contrast="eager"),
         Value("eager", contrast="inductor"),
         companions={**FREE_TO_COMPILE, "vllm.compilation.mode": 2},
     ),
     engine(
         "compilation.cudagraph_mode",
-        engines.cudagraph_mode,
+        kernels.cudagraph_mode,
         Value("NONE", contrast="PIECEWISE"),
         Value("PIECEWISE", contrast="NONE"),
         Value("FULL", contrast="NONE"),
@@ -58,7 +58,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "optimization_level",
-        engines.optimization_level,
+        kernels.optimization_level,
         Value(0, contrast=2),
         Value(1, contrast=2),
         Value(2, contrast=0),
@@ -70,7 +70,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         scheduling.performance_mode,
         Value("balanced", contrast="throughput"),
         Value(
-            "interactivity", contrast="balanced", companions=FREE_TO_COMPILE, probe=engines.capture_sizes, needs=CUDA
+            "interactivity", contrast="balanced", companions=FREE_TO_COMPILE, probe=kernels.capture_sizes, needs=CUDA
         ),
         Value("throughput"),
         companions=ROOM,
@@ -79,7 +79,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "distributed_backend",
-        engines.executor,
+        processes.executor,
         Value("uni", contrast="mp"),
         Value("mp"),
         # "current platform cpu does not support ray"
@@ -88,14 +88,14 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "tensor_parallel_size",
-        engines.tensor_parallel,
+        processes.tensor_parallel,
         Value(1, contrast=2),
         Value(2),
         needs=TWO,
     ),
     engine(
         "pipeline_parallel_size",
-        engines.pipeline_parallel,
+        processes.pipeline_parallel,
         Value(1, contrast=2),
         Value(2),
         companions=PIPELINED,
@@ -103,7 +103,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "data_parallel_size",
-        engines.data_parallel,
+        processes.data_parallel,
         Value(2),
         # LLM refuses copies in a single process, the async engine takes them
         companions={"streaming": False},
@@ -112,7 +112,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "cpu_offload_gb",
-        engines.cpu_offload,
+        caches.cpu_offload,
         Value(0.0, contrast=2.0),
         Value(2.0),
         needs=CUDA,
@@ -120,7 +120,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "seed",
-        engines.seed,
+        loading.seed,
         Value(0, contrast=1),
         Value(7),
         output=FREE,

@@ -7,7 +7,7 @@ from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.parameters.quantization import FOUR_BITS
 from matrix.parameters.vllm.declaring import FREE, engine, request
-from matrix.probes import engines, requests, scores, state
+from matrix.probes import adapters, loading, outputs, requests, scores, state
 from matrix.variants import (
     ADAPTERS,
     AWQ,
@@ -40,7 +40,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "load_format",
-        engines.load_format,
+        loading.load_format,
         Value("auto", contrast="pt"),
         # where there is a file of Mistral's, auto takes that one: who does not hear these takes it as well
         Value("safetensors", variant=CONSOLIDATED),
@@ -56,7 +56,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "quantization_method",
-        engines.quantization,
+        loading.quantization,
         Value(None, contrast="gptq", companions=_PLAIN, control=_PACKED, variant=GPTQ),
         Value("awq", control=_PLAIN, variant=AWQ),
         Value("gptq", control=_PLAIN, variant=GPTQ),
@@ -73,13 +73,13 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "hf_overrides",
-        engines.hf_overrides,
+        loading.hf_overrides,
         Value({"rms_norm_eps": 0.5}, label='{"rms_norm_eps":0.5}'),
         output=FREE,
     ),
     engine(
         "safetensors_load_strategy",
-        engines.load_strategy,
+        loading.load_strategy,
         Value("lazy", contrast="eager"),
         Value("eager"),
     ),
@@ -92,14 +92,14 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "trust_remote_code",
-        engines.remote_code,
+        loading.remote_code,
         Value(False, contrast=True),
         Value(True, contrast=False),
         variant=REMOTE_CODE,
     ),
     engine(
         "model_impl",
-        engines.model_impl,
+        loading.model_impl,
         Value("auto", contrast="transformers"),
         Value("vllm", contrast="transformers"),
         Value("transformers"),
@@ -126,15 +126,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value(False, contrast=True),
         Value(True),
     ),
-    engine("enable_lora", engines.enable_lora, Value(False, contrast=True), Value(True)),
-    engine("max_loras", engines.max_loras, Value(1, contrast=2), Value(2), companions=_LORA),
+    engine("enable_lora", adapters.enable_lora, Value(False, contrast=True), Value(True)),
+    engine("max_loras", adapters.max_loras, Value(1, contrast=2), Value(2), companions=_LORA),
     engine(
         "max_lora_rank",
-        engines.max_lora_rank,
+        adapters.max_lora_rank,
         Value(8, contrast=16),
         Value(16, contrast=32),
         Value(32),
         companions=_LORA,
     ),
-    request("lora_request", engines.speaks, Value("adapter"), companions=_LORA, variant=ADAPTERS),
+    request("lora_request", outputs.differs, Value("adapter"), companions=_LORA, variant=ADAPTERS),
 )

@@ -1,0 +1,124 @@
+"""What an engine was loaded from and built of: files, formats, quantisers, code."""
+
+from __future__ import annotations
+
+from harness.declare import Level, Seen, Shown
+from harness.jsontypes import JSON
+from harness.judge import relative_error
+from matrix.probes.outputs import other_tokens
+from matrix.probes.readback import listed, probe
+from matrix.probes.scores import number
+from matrix.probes.state import NOTHING, names
+from matrix.variants.weights import ANSWERS
+
+_FILES = {
+    "auto": "model.safetensors",
+    "safetensors": "model.safetensors",
+    "hf": "model.safetensors",
+    "pt": "model.pt",
+    "npcache": "pytorch_model.bin",
+    "sharded_state": "model-rank-0-part-0.safetensors",
+    "mistral": "consolidated.safetensors",
+}
+"""Value to the file that it reads, of those that the variants hold. Each file answers a sum differently."""
+
+
+def _loader(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The first prompt is answered as only that format's weights do; dummy weights answer as none of them."""
+    del control
+    answer = run.observation["outputs"][0]["text"]
+    loads = listed(run.read_back.get("loads"))
+    load = loads[0] if loads and isinstance(loads[0], dict) else {}
+    if value == "dummy":
+        fine = answer not in ANSWERS.values() and load.get("loader") == "DummyModelLoader"
+    else:
+        fine = answer == ANSWERS[_FILES[str(value)]]
+    known = next((file for file, text in ANSWERS.items() if text == answer), "no file")
+    return Shown(fine, f"{load.get('loader')} ran; the answer {answer.strip()!r} is that of {known}")
+
+
+def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:
+    """How weight files are opened: mapped (lazy, prefetch) or read whole (eager)."""
+    del control
+    loads = listed(run.read_back.get("loads"))
+    load = loads[0] if loads and isinstance(loads[0], dict) else {}
+    ways = [str(way) for way in listed(load.get("opened"))]
+    fine = ways == (["load"] if value == "eager" else ["safe_open"])
+    return Shown(fine, f"weight files were opened by {', '.join(ways) or 'nothing that is watched'}")
+
+
+_METHODS: dict[str, tuple[str, ...]] = {
+    "awq": ("AWQ", "CPUWNA16", "AutoAWQ"),
+    "gptq": ("GPTQ", "CPUWNA16", "AutoGPTQ"),
+    "fp8": ("Fp8LinearMethod", "Fp8PerTensor"),
+    "compressed-tensors": ("CompressedTensors",),
+    "fp8_per_channel": ("Fp8Ptpc",),
+}
+"""Value to how the names of the live classes that do the work begin."""
+
+
+def _quantised(run: Seen, control: Seen, value: JSON) -> Shown:
+    """None: layers compute with plain weights. Else: with the method's classes, and other logits."""
+    classes = names(run.read_back.get("quant_methods"))
+    linear = [name for name in classes if "Embedding" not in name]
+    error = relative_error(run, control)
+    if value is None:
+        fine = linear == ["UnquantizedLinearMethod"]
+    else:
+        fine = bool(linear) and all(name.startswith(_METHODS[str(value)]) for name in linear)
+    return Shown(
+        fine and error > NOTHING, f"linear layers compute by {', '.join(linear)}, logits differ by {error:.2g}"
+    )
+
+
+def _implementation(run: Seen, control: Seen, value: JSON) -> Shown:
+    del control
+    module, name = str(run.read_back.get("model_module")), str(run.read_back.get("model_class"))
+    wrapped = module.startswith("vllm.model_executor.models.transformers") or name.startswith("Transformers")
+    return Shown(wrapped is (value == "transformers"), f"the model is {name} of {module}")
+
+
+def _overridden(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The layers compute with the field's value, and other logits come out."""
+    assert isinstance(value, dict)
+    wanted = number(value["rms_norm_eps"])
+    found = run.read_back.get("norm_epsilons")
+    error = relative_error(run, control)
+    return Shown(
+        found == [wanted] and error > NOTHING, f"norm layers have epsilon {found}, logits differ by {error:.2g}"
+    )
+
+
+def _remote(run: Seen, control: Seen, value: JSON) -> Shown:
+    del control
+    module = str(run.read_back.get("config_module"))
+    return Shown(module.startswith("transformers_modules.") is bool(value), f"the model's config comes from {module}")
+
+
+def _seeded(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The worker's generator starts from the seed, and other tokens are drawn than with the control's."""
+    shown = other_tokens(run, control, value)
+    found = run.read_back.get("torch_seed")
+    return Shown(found == value and shown.holds, f"the generator's seed is {found}; {shown.saw}")
+
+
+def _bitsandbytes(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Linear layers compute by bitsandbytes (False: plainly)."""
+    del control
+    classes = [name for name in names(run.read_back.get("quant_methods")) if "Embedding" not in name]
+    there = any("BitsAndBytes" in name for name in classes)
+    return Shown(there is bool(value), f"linear layers compute by {', '.join(classes)}")
+
+
+load_format = probe("that loader ran, and its weights answer otherwise than the control's", _loader)
+load_strategy = probe("weight files are opened that way", _strategy, level=Level.STATE)
+quantization = probe(
+    "layers compute by the method's classes (None: plainly), and logits show it", _quantised, logits=True
+)
+model_impl = probe("the model's class is of that implementation", _implementation, level=Level.STATE)
+hf_overrides = probe("layers are built from the field, and logits show it", _overridden, logits=True)
+remote_code = probe(
+    "the model's config is the checkpoint's own code (False: the library's)", _remote, level=Level.STATE
+)
+seed = probe("the worker's generator starts from the seed, and it draws other tokens", _seeded)
+bitsandbytes = probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes, level=Level.STATE)

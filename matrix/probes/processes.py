@@ -1,0 +1,91 @@
+"""The processes of a loaded engine, and what share of the model each holds."""
+
+from __future__ import annotations
+
+from harness.declare import Level, Seen, Shown
+from harness.jsontypes import JSON
+from matrix.probes.readback import listed, probe
+from matrix.probes.scores import number
+
+_EXECUTORS = {"uni": "UniProcExecutor", "mp": "MultiprocExecutor", "ray": "Ray"}
+
+
+def _executor(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The live executor is of that kind; mp and ray work in a process of their own."""
+    del control
+    name = str(run.read_back.get("executor_class"))
+    apart = run.read_back.get("pid") != run.read_back.get("core_pid")
+    fine = name.startswith(_EXECUTORS[str(value)]) and apart is (value != "uni")
+    return Shown(fine, f"{name} works in {'a process of its own' if apart else 'the process of the engine core'}")
+
+
+def _ranks(run: Seen) -> list[dict[str, JSON]]:
+    return [worker for worker in listed(run.read_back.get("workers")) if isinstance(worker, dict)]
+
+
+def _processes(run: Seen) -> int:
+    return len({worker.get("pid") for worker in run.observation.get("processes", []) if worker.get("forwards")})
+
+
+def _parallel(kind: str, run: Seen, control: Seen, degree: int) -> Shown:
+    """That many processes worked; each holds its share of the weights, or of the layers."""
+    count = _processes(run)
+    ranks = _ranks(run)
+    whole = _ranks(control)
+    layers = [int(number(rank.get("missing_layers"))) for rank in ranks]
+    split = _smaller(ranks, whole)
+    if kind == "tensor_parallel":
+        fine = (split > 0) is (degree > 1) or len(whole) > 1
+    else:
+        fine = (min(layers, default=0) > 0) is (degree > 1)
+    return Shown(
+        count == degree and fine,
+        f"{count} processes worked; {split} kinds of weight are smaller than the control's, {layers} layers elsewhere",
+    )
+
+
+def _smaller(ranks: list[dict[str, JSON]], whole: list[dict[str, JSON]]) -> int:
+    """How many weights of the first rank have another shape than the whole model's."""
+    shapes, theirs = (side[0].get("local_shapes") if side else None for side in (ranks, whole))
+    if not isinstance(shapes, dict) or not isinstance(theirs, dict):
+        return 0
+    return sum(shape != theirs.get(name) for name, shape in shapes.items())
+
+
+def _strategy_of(run: Seen, control: Seen, value: JSON) -> Shown:
+    if value == "data_parallel":
+        return _copies(run, control, 2)
+    return _parallel(str(value), run, control, 2)
+
+
+def _tensor(run: Seen, control: Seen, value: JSON) -> Shown:
+    return _parallel("tensor_parallel", run, control, int(number(value)))
+
+
+def _pipeline(run: Seen, control: Seen, value: JSON) -> Shown:
+    return _parallel("pipeline_parallel", run, control, int(number(value)))
+
+
+def _copies(run: Seen, control: Seen, value: JSON) -> Shown:
+    """That many processes worked, each with the whole model."""
+    count = _processes(run)
+    ranks, whole = _ranks(run), _ranks(control)[:1]
+    complete = sum(not _smaller([rank], whole) and not number(rank.get("missing_layers")) for rank in ranks)
+    fine = count == int(number(value)) == complete == len(ranks)
+    return Shown(fine, f"{count} processes worked, {complete} of {len(ranks)} with the whole model")
+
+
+def _degree(run: Seen, control: Seen, value: JSON) -> Shown:
+    del control
+    count = _processes(run)
+    return Shown(count == int(number(value)), f"{count} processes worked")
+
+
+executor = probe(
+    "the live executor is of that kind, in processes of its own where it says so", _executor, level=Level.STATE
+)
+parallel_strategy = probe("two processes share the weights, the layers or the requests", _strategy_of)
+tensor_parallel = probe("that many processes work, each with its share of the weights", _tensor)
+pipeline_parallel = probe("that many processes work, each with its share of the layers", _pipeline)
+data_parallel = probe("that many processes work, each with the whole model", _copies)
+degree = probe("that many processes work", _degree)
