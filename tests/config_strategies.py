@@ -44,6 +44,7 @@ ABUSE: tuple[Any, ...] = (
 _PLAIN = st.booleans() | st.integers(0, 9) | st.floats(0, 1)
 _TOKEN = st.integers(0, 511) | st.just(2**31 - 1)
 _TOKENS = st.lists(_TOKEN, max_size=3)
+_COUNTS = st.lists(st.integers(1, 512), min_size=1, max_size=3)
 
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "passthrough_kwargs": st.dictionaries(_TEXT.map("x_".__add__), JSON_VALUES, max_size=3),
@@ -77,6 +78,26 @@ _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "vllm.structured_outputs.json": st.sampled_from(['{"type": "integer"}', {"type": "object"}, {}]),
     "vllm.structured_outputs.grammar": st.sampled_from(['root ::= "a" | "b"']),
     "vllm.speculative.method": st.sampled_from(["ngram", "draft_model", "suffix"]),
+    "tensorrt.attn_backend": st.sampled_from(["TRTLLM", "VANILLA", "FLASHINFER"]),
+    "tensorrt.sampler_type": st.sampled_from(["auto", "TorchSampler", "TRTLLMSampler"]),
+    "tensorrt.load_format": st.sampled_from(["auto", "dummy"]),
+    "tensorrt.model_kwargs": st.dictionaries(_TEXT, _PLAIN, max_size=2),
+    "tensorrt.kv_cache.dtype": st.sampled_from(["auto", "fp8", "bfloat16"]),
+    "tensorrt.kv_cache.max_attention_window": _COUNTS,
+    "tensorrt.cuda_graph.batch_sizes": _COUNTS,
+    "tensorrt.torch_compile.capture_num_tokens": _COUNTS,
+    "tensorrt.quantization.exclude_modules": st.lists(_TEXT, min_size=1, max_size=2),
+    "tensorrt.lora.lora_dir": st.lists(_TEXT, min_size=1, max_size=2),
+    "tensorrt.lora.lora_target_modules": st.lists(_TEXT, min_size=1, max_size=2),
+    "tensorrt.stop": _TEXT | st.lists(_TEXT, max_size=2),
+    "tensorrt.bad": _TEXT | st.lists(_TEXT, max_size=2),
+    "tensorrt.stop_token_ids": _TOKENS,
+    "tensorrt.bad_token_ids": _TOKENS,
+    "tensorrt.embedding_bias": st.dictionaries(_TOKEN.map(str), st.floats(-100, 100), max_size=3),
+    "tensorrt.cache_salt": _TEXT | st.lists(_TEXT, min_size=1, max_size=3),
+    "tensorrt.guided_decoding.regex": st.sampled_from(["[0-9]+"]),
+    "tensorrt.guided_decoding.json": st.sampled_from(['{"type": "integer"}', {"type": "object"}, {}]),
+    "tensorrt.guided_decoding.grammar": st.sampled_from(['root ::= "a" | "b"']),
 }
 
 

@@ -124,7 +124,11 @@ def test_bfloat16_is_refused_on_old_gpus_by_vllm_but_not_by_pytorch() -> None:
 
 def test_tensorrt_fp8_needs_ada_or_hopper() -> None:
     packages = {"packages": {"tensorrt-llm": "1.2.1"}}
-    asked: dict[str, Any] = {"backend": "tensorrt", "tensorrt__quantization__method": "fp8"}
+    asked: dict[str, Any] = {
+        "backend": "tensorrt",
+        "tensorrt__backend": "tensorrt",
+        "tensorrt__quantization__method": "fp8",
+    }
     assert list(found("a100", packages, **asked)) == ["preflight.tensorrt.quantization.fp8"]
     assert found("h100", packages, **asked) == {}
 

@@ -119,11 +119,20 @@ _MAPPINGS = {
     "vllm.hf_overrides",
     "vllm.override_generation_config",
     "vllm.structured_outputs.json",
+    "tensorrt.model_kwargs",
+    "tensorrt.guided_decoding.json",
 }
-_EMPTY_MAPPINGS, _FILLED_MAPPINGS = {"pytorch.max_memory", "vllm.logit_bias"}, {"pytorch.device_map"}
-_LISTS = {"vllm.stop", "vllm.bad_words"}
-_TOKEN_LISTS = {"vllm.stop_token_ids"}
-_FILLED_LISTS = {"vllm.allowed_token_ids", "vllm.priority"}
+_EMPTY_MAPPINGS = {"pytorch.max_memory", "vllm.logit_bias", "tensorrt.embedding_bias"}
+_FILLED_MAPPINGS = {"pytorch.device_map"}
+_LISTS = {"vllm.stop", "vllm.bad_words", "tensorrt.stop", "tensorrt.bad"}
+_TOKEN_LISTS = {"vllm.stop_token_ids", "tensorrt.stop_token_ids", "tensorrt.bad_token_ids"}
+_FILLED_LISTS = {
+    "vllm.allowed_token_ids",
+    "vllm.priority",
+    "tensorrt.cuda_graph.batch_sizes",
+    "tensorrt.kv_cache.max_attention_window",
+    "tensorrt.torch_compile.capture_num_tokens",
+}
 
 
 def _fits(path: str, value: Any) -> bool:
@@ -152,6 +161,7 @@ def _fits(path: str, value: Any) -> bool:
             return False
 
 
+_ENGINE_PATH = ("build.", "quantization.", "kv_cache_type", "strongly_typed", "multiple_profiles", "force_rebuild")
 _COMPANIONS: dict[str, dict[str, Any]] = {
     "torch_compile_": {"pytorch.torch_compile": True},
     "pytorch.bnb_": {"pytorch.load_in_4bit": True},
@@ -166,6 +176,12 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "vllm.prompt_logprobs": {"vllm.max_logprobs": -1},
     "vllm.data_parallel_size": {"vllm.distributed_backend": "external_launcher"},
     "vllm.lora_request": {"vllm.enable_lora": True},
+    **{f"tensorrt.{name}": {"tensorrt.backend": "tensorrt"} for name in (*_ENGINE_PATH, "fast_build", "batching_type")},
+    "tensorrt.speculative.": {"tensorrt.speculative.decoding_type": "NGram", "tensorrt.speculative.max_draft_len": 3},
+    "tensorrt.n": {"decoder.do_sample": True},
+    "tensorrt.best_of": {"decoder.do_sample": True},
+    "tensorrt.skip_tokenizer_init": {"tensorrt.end_id": 0},
+    "tensorrt.lora_request": {"tensorrt.lora.max_lora_rank": 8},
 }
 
 

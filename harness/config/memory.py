@@ -12,7 +12,10 @@ _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _CONSTANTS_4BIT = 4 / 64
 _CONSTANTS_4BIT_TWICE = 0.127 / 8
 _HEADROOM = 1.1  # loading holds some tensors twice, and a cache and activations come on top
-_TENSORRT_WIDTHS = {"fp8": 1.0, "int8_sq": 1.0, "int8_weight_only": 1.0, "int4_awq": 0.5625}
+_TENSORRT_WIDTHS = {
+    **dict.fromkeys(("fp8", "FP8_PER_CHANNEL_PER_TOKEN", "int8_sq", "int8_weight_only"), 1.0),
+    **dict.fromkeys(("int4_weight_only", "int4_awq", "W4A8_AWQ", "NVFP4"), 0.5625),
+}
 
 
 def quantised_bits(values: Values) -> int | None:

@@ -41,10 +41,6 @@ class TensorRTQuantizationConfig(Section):
             "int4_weight_only",
             "int4_awq",
             "W4A8_AWQ",
-            "W8A8_SQ_PER_TENSOR_PLUGIN",
-            "W8A8_SQ_PER_CHANNEL_PER_TOKEN_PLUGIN",
-            "W8A8_SQ_PER_CHANNEL_PER_TENSOR_PLUGIN",
-            "W8A8_SQ_PER_TENSOR_PER_TOKEN_PLUGIN",
             "FP8_PER_CHANNEL_PER_TOKEN",
             "NVFP4",
         ]
@@ -54,7 +50,7 @@ class TensorRTQuantizationConfig(Section):
         "int8_weight_only (W8A16), int4_weight_only (W4A16), int4_awq (W4A16_AWQ), or one by upstream's own name. "
         "Default: what the checkpoint says, else none."
     )
-    kv_cache_quant_algo: Literal["FP8", "INT8", "NVFP4"] | None = opt(
+    kv_cache_quant_algo: Literal["FP8", "INT8"] | None = opt(
         "Quantisation of the cache. Default: what the checkpoint says, else none."
     )
     group_size: int | None = opt("Weights that share a scale, for the AWQ methods. Default 128.", ge=1, le=INT32_MAX)

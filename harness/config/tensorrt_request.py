@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from harness.config._section import Section
 from harness.config._types import INT32_MAX, NonEmpty, TokenBias, TokenId, opt
 from harness.config.tensorrt_sections import TensorRTGuidedDecodingConfig
@@ -70,8 +74,9 @@ class TensorRTRequestFields(Section, defer_build=True):
     truncate_prompt_tokens: int | None = opt(
         "Keep only so many last tokens of the prompt. Default: all.", ge=1, le=INT32_MAX
     )
-    cache_salt: NonEmpty | None = opt(
-        "Cache blocks are reused only among requests with the same salt; an argument of LLM.generate. Default: none."
+    cache_salt: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = opt(
+        "Cache blocks are reused only among requests with the same salt: one for all prompts or one each, an argument "
+        "of LLM.generate. Default: none."
     )
     lora_request: str | None = opt(
         "Folder of the LoRA adapter to apply, an argument of LLM.generate; a relative path is looked for in the "

@@ -16,6 +16,10 @@ from harness.config.rules import (
     quantization,
     quantized_backends,
     speculative,
+    tensorrt_engine,
+    tensorrt_path,
+    tensorrt_request,
+    tensorrt_speculative,
     vllm_engine,
     vllm_execution,
     vllm_output,
@@ -42,6 +46,10 @@ REGISTRY: tuple[Rule, ...] = (
     *vllm_engine.RULES,
     *vllm_execution.RULES,
     *vllm_speculative.RULES,
+    *tensorrt_path.RULES,
+    *tensorrt_engine.RULES,
+    *tensorrt_request.RULES,
+    *tensorrt_speculative.RULES,
     *passthrough.RULES,
 )
 

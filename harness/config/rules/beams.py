@@ -66,7 +66,7 @@ def _pair(section: str) -> tuple[Rule, ...]:
         inert("length_penalty", value=0.5),
         Rule(
             id=f"{prefix}sampling",
-            backends=only or ("pytorch", "tensorrt"),
+            backends=("pytorch",),
             severity="warning",
             parameters=(width, "decoder.do_sample"),
             violated=lambda values: values.get(width, 1) > 1 and values.get("decoder.do_sample") is True,

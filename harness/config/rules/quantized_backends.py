@@ -70,7 +70,8 @@ def _offload(section: str, bits: str) -> Rule:
 
 
 _METHOD, _CALIBRATION = "tensorrt.quantization.method", "tensorrt.quantization.calibration"
-_CALIBRATED = ("fp8", "int8_sq", "int4_awq")
+_UNCALIBRATED = (None, "none", "int8_weight_only", "int4_weight_only")
+_ENGINE_PATH = {"tensorrt.backend": "tensorrt"}
 
 
 def _calibrates(values: Values) -> bool:
@@ -113,13 +114,14 @@ RULES: tuple[Rule, ...] = (
         backends=("tensorrt",),
         severity="warning",
         parameters=(_CALIBRATION, _METHOD),
-        violated=lambda values: _calibrates(values) and values.get(_METHOD) not in _CALIBRATED,
+        violated=lambda values: _calibrates(values) and values.get(_METHOD) in _UNCALIBRATED,
         combination=f"{_CALIBRATION} without a method that calibrates",
-        expected=f"{_METHOD} to be one of {', '.join(_CALIBRATED)}",
-        reason="Only these methods look at calibration data; it has no effect otherwise",
+        expected=f"{_METHOD}=fp8, int8_sq, int4_awq or another that calibrates",
+        reason="Without quantisation, and for weights alone, no calibration data are looked at",
         resolution=f"Set {_METHOD}, or remove {_CALIBRATION}",
-        witness={f"{_CALIBRATION}.dataset": "data"},
-        neighbour={f"{_CALIBRATION}.dataset": "data", _METHOD: "int8_sq"},
+        versions="TensorRT-LLM 1.2 (read, not run)",
+        witness={f"{_CALIBRATION}.dataset": "data", **_ENGINE_PATH},
+        neighbour={f"{_CALIBRATION}.dataset": "data", _METHOD: "int8_sq", **_ENGINE_PATH},
     ),
     Rule(
         id="quantization.int8_sq_without_dataset",
@@ -129,9 +131,11 @@ RULES: tuple[Rule, ...] = (
         violated=lambda values: values.get(_METHOD) == "int8_sq" and not has(f"{_CALIBRATION}.dataset")(values),
         combination=f"{_METHOD}=int8_sq without {_CALIBRATION}.dataset",
         expected="a calibration dataset",
-        reason="INT8 SmoothQuant requires a calibration dataset, and the default one is downloaded",
+        reason="INT8 SmoothQuant requires a calibration dataset; without one the prompts that come with the harness "
+        "serve, which suit the model that comes with it",
         resolution=f"Provide {_CALIBRATION}.dataset (a local path), or use fp8",
-        witness={_METHOD: "int8_sq"},
-        neighbour={_METHOD: "int8_sq", f"{_CALIBRATION}.dataset": "data"},
+        versions="TensorRT-LLM 1.2 (read, not run)",
+        witness={_METHOD: "int8_sq", **_ENGINE_PATH},
+        neighbour={_METHOD: "int8_sq", f"{_CALIBRATION}.dataset": "data", **_ENGINE_PATH},
     ),
 )
