@@ -13,7 +13,7 @@ ASKED := $(foreach version,$(VERSIONS) $(if $(VLLM_VERSION),vllm=$(VLLM_VERSION)
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix report cases drift test check format model bench clean
+.PHONY: help harness setup matrix report cases drift lint test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -49,10 +49,14 @@ test: setup ## Test the harness itself, real backends included
 drift: setup ## Compare the declared parameters with what the installed backends offer
 	@$(PARAMATRIX) drift $(if $(BACKENDS),--backend $(BACKENDS)) $(ASKED)
 
-check: harness ## Types, lint and formatting
+lint: harness ## Look for contradictions between declarations, results, rules and pages
+	@$(PARAMATRIX) lint
+
+check: harness ## Types, style and formatting of the code, contradictions of the pages
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+	@$(PARAMATRIX) lint
 
 format: harness ## Format the code and mend what lint can mend
 	@.venv/bin/ruff format .

@@ -11,7 +11,18 @@ from typing import Annotated, NoReturn
 import pytest
 import typer
 
-from harness import claims, cli_claims, cli_config, cli_diff, cli_drift, combinations, environments, report, store
+from harness import (
+    claims,
+    cli_claims,
+    cli_config,
+    cli_diff,
+    cli_drift,
+    cli_lint,
+    environments,
+    pages,
+    report,
+    store,
+)
 from harness.backends import MODULES
 from harness.diff import DiffError
 from harness.host import HostUnavailable
@@ -32,8 +43,9 @@ app.command()(cli_config.preflight)
 app.command()(cli_claims.claims)
 app.command()(cli_diff.diff)
 app.command()(cli_drift.drift)
+app.command()(cli_lint.lint)
 
-Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: every backend installed).")]
+Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: all).")]
 Versions = Annotated[
     list[str] | None,
     typer.Option("--version", help="BACKEND=VERSION: that column in its other environment, with results of its own."),
@@ -67,25 +79,23 @@ def run(  # noqa: PLR0917 - typer makes options of them
 ) -> None:
     """Measure the matrix, or a part of it, and write the pages."""
     project = find().at(parse_versions(version or ()))
-    names = _columns(project, backends) or project.installed()
-    for name in names:
+    asked_for = _columns(project, backends)
+    for name in asked_for:
         asked = f" VERSIONS={name}={project.versions[name]}" if name in project.versions else ""
         if reason := project.launcher(name).missing():
             _fail(f"no {project.named(name)} environment ({reason}). `make setup BACKENDS={name}{asked}` installs it.")
         if asked:
             project.launcher(name).describe(name)  # before anything runs: is it that version?
-    if not names:
-        _fail("no backend is installed. `make setup` installs those that can run on this machine.")
     # paths are meant from where the user stands, pytest starts in the project
     target = (results or project.results).absolute()
+    known = store.read(target) if target.exists() else store.Results()
+    names = asked_for or _every_column(project, known)
     pages_folder = (out or target.parent).absolute()
     if model and Path(model).expanduser().exists():
         model = str(Path(model).expanduser().absolute())
     planned = {planned.id for planned in plan_cells(project, ",".join(names), model)}
     if unknown := [name for name in cell or () if name not in planned]:
         _fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
-    if target.exists():
-        store.read(target)
     os.chdir(project.root)
     nodes = [f"{project.cases}::test_cell[{name}]" for name in cell or ()]
     code = pytest.main(
@@ -105,12 +115,11 @@ def run(  # noqa: PLR0917 - typer makes options of them
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
     found = store.read(target)
-    pages = _pages(project, found, pages_folder)
-    _summarise(found, pages, target)
+    _summarise(found, _pages(project, found, pages_folder), target)
     raise typer.Exit(int(code))
 
 
-def _summarise(results: store.Results, pages: list[Path], target: Path) -> None:
+def _summarise(results: store.Results, written: list[Path], target: Path) -> None:
     for summary in report.summaries(results):
         counts = summary.counts
         typer.echo(
@@ -119,7 +128,7 @@ def _summarise(results: store.Results, pages: list[Path], target: Path) -> None:
             + (f", {summary.unmeasured} not measured yet" if summary.unmeasured else "")
         )
     typer.echo(f"evidence: {target}")
-    for page in pages:
+    for page in written:
         typer.echo(f"page:     {page}")
 
 
@@ -138,10 +147,7 @@ def report_command(
 
 def _pages(project: Project, results: store.Results, out: Path) -> list[Path]:
     known = claims.read(project.reports / claims.FILE)
-    return [
-        *report.write(results, project.templates, out),
-        combinations.write(project.matrix(), results, known, project.templates, out),
-    ]
+    return pages.write(project.matrix(), results, known, project.templates, out)
 
 
 @app.command()
@@ -191,8 +197,21 @@ def _columns(project: Project, backends: str | None) -> list[str]:
     return names
 
 
+def _every_column(project: Project, known: store.Results) -> list[str]:
+    """All backends. One that is not installed is told as not run, but never in the place of what was judged before."""
+    installed = project.installed()
+    if not installed:
+        _fail("no backend is installed. `make setup` installs those that can run on this machine.")
+    judged = {record.backend for record in known.measured if record.verdict is not Outcome.NOT_RUN}
+    return [name for name in MODULES if name in installed or name not in judged]
+
+
 def _pinned(project: Project) -> list[str]:
-    found = [name for name in MODULES if project.requirement_folder(name).is_dir()]
+    cuda = environments.has_nvidia_gpu()
+    folders = {name: folder for name in MODULES if (folder := project.requirement_folder(name)).is_dir()}
+    found = [name for name, folder in folders.items() if environments.installable(folder, cuda=cuda)]
+    for name in [name for name in folders if name not in found]:
+        typer.echo(f"{name}: not installed: {folders[name]} has no requirement files for this machine")
     if not found:
         _fail(f"{project.requirements}: no requirements of a backend there: expected a folder named like the backend")
     return found

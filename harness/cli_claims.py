@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness import claims as records
-from harness import combinations, store
+from harness import combinations, report, store
 from harness.claimcheck import Checker
 from harness.claims import BackendClaims, Claim, Claims, Recommended
 from harness.config import settings
@@ -20,6 +20,7 @@ from harness.jsontypes import Settings
 from harness.plugin import parse_backends
 from harness.project import Project, find
 from harness.provenance import new_run_id, run_record
+from harness.recommended import recommended_files
 from harness.redact import Redactor
 
 
@@ -40,7 +41,8 @@ def claims(
             known = Claims(backends={**known.backends, name: check(project, name)})
         records.write(known, file)
         results = store.read(project.results) if project.results.exists() else store.Results()
-        combinations.write(project.matrix(), results, known, project.templates, project.reports)
+        page = combinations.render(project.matrix(), results, known, project.templates)
+        report.save(page, project.reports / combinations.PAGE)
     shown = {name: known.backends[name] for name in names if name in known.backends}
     if as_json:
         typer.echo(json.dumps({name: found.model_dump(mode="json") for name, found in shown.items()}, indent=1))
@@ -86,11 +88,6 @@ def check(project: Project, backend: str) -> BackendClaims:
         claims=found,
         recommended=recommended,
     )
-
-
-def recommended_files(folder: Path | None) -> list[Path]:
-    """The recommended configs, in page order."""
-    return sorted(folder.glob("*.yaml")) if folder else []
 
 
 def _stated(path: Path) -> Settings:

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import report
-from harness.claims import Agreement, BackendClaims, Claims, Outcome, Recommended
+from harness.abilities import Measured, features, places
+from harness.claims import Agreement, BackendClaims, Claims, Outcome
 from harness.config.rules import REGISTRY, Rule
 from harness.declare import Matrix
-from harness.declare_limits import Capability, Limitation
-from harness.records import BackendInfo, CellRecord
+from harness.declare_limits import Limitation
+from harness.recommended import recommendations
+from harness.records import CellRecord
 from harness.store import Results
 from harness.verdict import Cause
 from harness.verdict import Outcome as Verdict
 
 PAGE = "invalid-combinations.md"
 DECLARED = "declared, not measured here"
+NOT_SHOWN = "it did not show where measured"
 
 _LIMITS = (Cause.MISSING_PACKAGE, Cause.MISSING_HARDWARE, Cause.MISSING_MODEL)
 _RAISED = (Cause.REJECTED, Cause.CRASHED, Cause.TIMED_OUT, Cause.OUT_OF_MEMORY)
@@ -36,23 +39,6 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A cell behind a statement, and where it was measured."""
-
-    cell: str
-    symbol: str
-    cause: str
-    where: str
-
-    @classmethod
-    def of(cls, record: CellRecord, results: Results) -> Measured:
-        """A record with the versions and the device of its run."""
-        info = results.runs[record.run].backends[record.backend]
-        where = ", ".join([*_main(info), info.device])
-        return cls(record.cell, report.symbol(record), record.cause.value, where)
-
-
-@dataclass(frozen=True, slots=True)
 class LimitRow:
     """A row of the runtime limitations."""
 
@@ -61,27 +47,44 @@ class LimitRow:
     limitation: str
     resolution: str
     measured: tuple[Measured, ...]
+    """The cells it rests on; none where it is only declared."""
 
     @property
-    def source(self) -> str:
-        """The cells it rests on, or that it is only declared."""
-        return "; ".join(f"{m.symbol} {m.cell}: {m.cause} ({m.where})" for m in self.measured) or DECLARED
+    def where(self) -> str:
+        """Where its cells were measured."""
+        return places(self.measured)
 
 
 def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
     """What failed or could not be run, measured rows first; then what is only declared."""
+    cells = {record.cell: record for record in results.measured if not _unavailable(record, results)}
     known = {cell: limit for limit in matrix.limitations for cell in limit.cells}
-    rows = [_limit_row(record, results, known.get(record.cell)) for record in results.measured if _limits(record)]
-    cells = {record.cell: record for record in results.measured}
+    rows = [_limit_row(record, results, known.get(record.cell)) for record in cells.values() if _limits(record)]
     for limit in matrix.limitations:
         records = [cells[cell] for cell in limit.cells if cell in cells]
         if len(records) == len(limit.cells) and all(map(_limits, records)):
             continue  # each of its cells has a row of its own
-        fine = tuple(Measured.of(record, results) for record in records if record.verdict is Verdict.PASS)
-        says = limit.limitation + ("; it did not show where measured" if fine else "")
-        rows.append(LimitRow(limit.backend, limit.parameter, says, limit.resolution, fine))
+        told = [record for record in records if record.verdict in {Verdict.PASS, Verdict.FAIL}]
+        fine = any(record.verdict is Verdict.PASS for record in told)
+        says = f"{limit.limitation}; {limit.given or NOT_SHOWN}" if fine else limit.limitation
+        cited = tuple(Measured.of(record, results) for record in told)
+        rows.append(LimitRow(limit.backend, limit.parameter, says, limit.resolution, cited))
     order = list(report.COLUMNS)
     return sorted(rows, key=lambda row: (not row.measured, order.index(row.backend), report.natural(row.parameter)))
+
+
+def absent(results: Results) -> list[tuple[str, int, str]]:
+    """Backends that could not be started at all: name, number of their cells, and why."""
+    found = []
+    for backend in report.COLUMNS:
+        cells = [record for record in results.measured if record.backend == backend and _unavailable(record, results)]
+        if cells:
+            found.append((backend, len(cells), f"{cells[0].cause.value}: {cells[0].reason}"))
+    return found
+
+
+def _unavailable(record: CellRecord, results: Results) -> bool:
+    return results.runs[record.run].backends[record.backend].unavailable is not None
 
 
 def _limits(record: CellRecord) -> bool:
@@ -101,35 +104,6 @@ def unforeseen(results: Results) -> list[CellRecord]:
     """Cells whose config validation accepts and whose run upstream ends with an error."""
     found = [cell for cell in results.measured if cell.cause in _RAISED and cell.rejected_by_validation is None]
     return sorted(found, key=lambda cell: report.natural(cell.cell))
-
-
-@dataclass(frozen=True, slots=True)
-class Ability:
-    """One cell of the capability matrix."""
-
-    text: str
-    measured: tuple[Measured, ...]
-
-
-def ability(capability: Capability, backend: str, results: Results) -> Ability:
-    """Whether a backend has a feature: what its cells showed, else what is declared."""
-    wanted = capability.cells(backend)
-    records = [record for record in results.measured if record.cell in wanted]
-    decided = [record for record in records if record.verdict is not Verdict.NOT_RUN]
-    stated = capability.stated.get(backend)
-    if not decided:
-        word = "unknown" if stated is None else "yes" if stated.able else "no"
-        note = f" ({stated.note})" if stated and stated.note else ""
-        return Ability(f"{word}{note}; {DECLARED}", tuple(Measured.of(record, results) for record in records))
-    passed = [record for record in decided if record.verdict is Verdict.PASS]
-    failed = [record for record in decided if record.verdict is Verdict.FAIL]
-    symbol = "⚠️"
-    if len(passed) == len(decided):
-        symbol = "✅"
-    elif len(failed) == len(decided):
-        symbol = "❌"
-    partly = "" if len(decided) == len(wanted) else f" ({len(decided)} of {len(wanted)} measured)"
-    return Ability(symbol + partly, tuple(Measured.of(record, results) for record in records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,49 +129,9 @@ def disagreements(claims: Claims) -> list[Disagreement]:
                 if claim.rule in present and agreement not in {Agreement.AGREES, Agreement.SILENT}:
                     rule = present[claim.rule]
                     saw = f"{trial.outcome.value}{': ' if trial.says else ''}{trial.says}"
-                    found.append(
-                        Disagreement(backend, agreement.value, rule, json.dumps(trial.settings), saw, versions(checked))
-                    )
+                    config, libraries = json.dumps(trial.settings), checked.backend.libraries
+                    found.append(Disagreement(backend, agreement.value, rule, config, saw, libraries))
     return found
-
-
-def versions(checked: BackendClaims) -> str:
-    """The main library versions that claims were checked with."""
-    return ", ".join(_main(checked.backend))
-
-
-def _main(info: BackendInfo) -> list[str]:
-    """The two libraries that a backend names first, with their versions."""
-    return [f"{name} {version}" for name, version in info.packages.items() if version][:2]
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """A recommended config, word for word, and whether it was run."""
-
-    title: str
-    yaml: str
-    status: str
-
-
-def recommendations(folder: Path | None, claims: Claims) -> list[Recommendation]:
-    """The recommended configs in the order of their file names; the first line is the title."""
-    tried = {item.file: _tried(item, checked) for checked in claims.backends.values() for item in checked.recommended}
-    found = []
-    for path in sorted(folder.glob("*.yaml")) if folder else []:
-        title, _, yaml = path.read_text(encoding="utf-8").partition("\n")
-        found.append(
-            Recommendation(
-                title.removeprefix("#").strip(), yaml.strip("\n"), tried.get(path.name, DECLARED.capitalize())
-            )
-        )
-    return found
-
-
-def _tried(item: Recommended, checked: BackendClaims) -> str:
-    where = f"{versions(checked)}, {checked.backend.device}"
-    says = f"{item.trial.outcome.value}: {item.trial.says}".removesuffix(": ")
-    return f"Run as it is, with the model {checked.backend.model}: {says} ({where})"
 
 
 def rules(severity: str) -> list[Rule]:
@@ -211,7 +145,7 @@ def render(matrix: Matrix, results: Results, claims: Claims, templates: Path) ->
     Raises:
         ReportError: the template is missing or wrong.
     """
-    abilities = [(item.name, _row(item, results)) for item in matrix.capabilities]
+    rows, footnotes = features(matrix, results)
     return report.fill(
         templates,
         PAGE,
@@ -220,17 +154,15 @@ def render(matrix: Matrix, results: Results, claims: Claims, templates: Path) ->
         warnings=rules("warning"),
         checked=[(name, found, _counted(found)) for name, found in sorted(claims.backends.items())],
         disagreements=disagreements(claims),
-        versions=versions,
         limitations=limitations(matrix, results),
+        absent=absent(results),
         unforeseen=unforeseen(results),
-        abilities=abilities,
+        features=rows,
+        footnotes=footnotes,
+        declared=DECLARED,
         recommendations=recommendations(matrix.recommended, claims),
         latest=_latest(results, claims),
     )
-
-
-def _row(capability: Capability, results: Results) -> list[tuple[str, Ability]]:
-    return [(backend, ability(capability, backend, results)) for backend in report.COLUMNS]
 
 
 def _counted(found: BackendClaims) -> dict[str, dict[str, int]]:
@@ -247,12 +179,3 @@ def _latest(results: Results, claims: Claims) -> str | None:
     if results.latest is not None:
         moments.append(results.latest.started)
     return max(moments, default=None)
-
-
-def write(matrix: Matrix, results: Results, claims: Claims, templates: Path, out: Path) -> Path:
-    """Render the page into a folder; its path.
-
-    Raises:
-        ReportError: the template is wrong, or the folder cannot be written.
-    """
-    return report.save(render(matrix, results, claims, templates), out / PAGE)

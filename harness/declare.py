@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from harness.backends.base import INSTRUMENTS, Observation
-from harness.declare_limits import Capability, Limitation
+from harness.declare_limits import Capability, Limitation, UseCase
 from harness.jsontypes import JSON, Settings
 
 EMPTY: Final[Mapping[str, JSON]] = MappingProxyType({})
@@ -231,6 +231,7 @@ class Matrix:
     limitations: tuple[Limitation, ...] = ()
     recommended: Path | None = None
     """Folder of config files to recommend."""
+    use_cases: tuple[UseCase, ...] = ()
 
     def base_for(self, backend: str) -> Settings:
         """Settings every cell of `backend` starts from."""

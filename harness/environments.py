@@ -36,11 +36,20 @@ def requirement_files(folder: Path, *, cuda: bool) -> list[Path]:
     Raises:
         SetupError: there are none.
     """
+    if files := _files(folder, cuda=cuda):
+        return files
+    machine = "with" if cuda else "without"
+    raise SetupError(f"{folder}: no requirement files (*.txt) found for a machine {machine} an NVIDIA GPU")
+
+
+def installable(folder: Path, *, cuda: bool) -> bool:
+    """Whether there are requirement files for such a machine."""
+    return bool(_files(folder, cuda=cuda))
+
+
+def _files(folder: Path, *, cuda: bool) -> list[Path]:
     special = folder / ("cuda" if cuda else "cpu")
-    files = sorted((special if special.is_dir() else folder).glob("*.txt"))
-    if not files:
-        raise SetupError(f"{folder}: no requirement files (*.txt) found")
-    return files
+    return sorted((special if special.is_dir() else folder).glob("*.txt"))
 
 
 def fingerprint(files: list[Path], editable: Path | None) -> str:

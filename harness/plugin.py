@@ -37,7 +37,7 @@ class HarnessFault(Exception):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a matrix run."""
     group = parser.getgroup("paramatrix")
-    group.addoption("--matrix-backends", help="columns to plan, comma-separated (default: those installed)")
+    group.addoption("--matrix-backends", help="columns to plan, comma-separated (default: all)")
     group.addoption("--matrix-model", help="model folder or hub id that every cell loads")
     group.addoption("--matrix-version", action="append", help="BACKEND=VERSION: that column in its other environment")
     group.addoption("--matrix-results", help="results file to append to (default: the project's)")

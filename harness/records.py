@@ -59,11 +59,18 @@ class BackendInfo(_Record):
 
     @property
     def device(self) -> str:
-        """Names of the GPUs, or the CPU and its cores."""
+        """Names of the GPUs, or the CPU and its cores; a dash where the backend could not be described."""
+        if self.unavailable:
+            return "–"
         if self.gpus:
             names = [str(gpu.get("name")) for gpu in self.gpus]
             return ", ".join(f"{names.count(n)} × {n}" if names.count(n) > 1 else n for n in dict.fromkeys(names))
         return f"CPU ({self.cpu or 'unknown'}, {self.cpus or '?'} cores)"
+
+    @property
+    def libraries(self) -> str:
+        """The two libraries that a backend names first, with their versions."""
+        return ", ".join([f"{name} {version}" for name, version in self.packages.items() if version][:2])
 
     @property
     def driver(self) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
@@ -16,10 +17,13 @@ from harness.records import BackendInfo, CellRecord, RunRecord
 from harness.store import Results
 from harness.verdict import Outcome
 
+if TYPE_CHECKING:
+    from harness.advice import Advice
+
 COLUMNS = {"pytorch": "PyTorch", "vllm": "vLLM", "tensorrt": "TensorRT"}
 """Backend to its column heading, in page order."""
 
-PAGES = ("parameter-support-matrix.md",)
+PAGE = "parameter-support-matrix.md"
 NOT_PLANNED = "·"
 _NOTE_LIMIT = 220
 
@@ -55,6 +59,19 @@ class Summary:
     behaviour: int
     """Passes confirmed by behaviour, not by state alone."""
     unmeasured: int
+    """Planned cells without a record: their run was interrupted."""
+    causes: dict[str, int]
+    """Why cells were not run, most frequent first."""
+
+    @property
+    def not_run(self) -> int:
+        """Planned cells about which nothing was learned."""
+        return self.counts["not_run"] + self.unmeasured
+
+    @property
+    def judged(self) -> int:
+        """Planned cells that ran to a verdict."""
+        return self.planned - self.not_run
 
     @property
     def share(self) -> str:
@@ -135,8 +152,17 @@ def summaries(results: Results) -> list[Summary]:
         if planned[backend]:
             counts = {outcome.value: count for outcome, count in results.counts(backend).items()}
             behaviour = sum(c.backend == backend and c.evidence.level == "behaviour" for c in results.measured)
-            found.append(Summary(backend, planned[backend], counts, behaviour, unmeasured[backend]))
+            causes = _not_run(results, backend, unmeasured[backend])
+            found.append(Summary(backend, planned[backend], counts, behaviour, unmeasured[backend], causes))
     return found
+
+
+def _not_run(results: Results, backend: str, unmeasured: int) -> dict[str, int]:
+    found = Counter(
+        cell.cause.value for cell in results.measured if cell.backend == backend and cell.verdict is Outcome.NOT_RUN
+    )
+    found += Counter({"interrupted": unmeasured})
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def measured(results: Results) -> list[Measured]:
@@ -221,8 +247,13 @@ def code(value: object) -> str:
     return f"<code>{escaped}</code>"
 
 
-def render(results: Results, templates: Path, page: str) -> str:
-    """One page.
+def render(results: Results, templates: Path, advice: Sequence[Advice] = ()) -> str:
+    """The page of the matrix.
+
+    Args:
+        results: what it shows.
+        templates: the folder of its template.
+        advice: which backend is recommended for what.
 
     Raises:
         ReportError: the template is missing or wrong.
@@ -230,13 +261,14 @@ def render(results: Results, templates: Path, page: str) -> str:
     sources = measured(results)
     return fill(
         templates,
-        page,
+        PAGE,
         columns=COLUMNS,
         summaries=summaries(results),
         sections=sections(results, sources),
         measured=sources,
         marked=set(_marks(sources).values()),
         latest=results.latest,
+        advice=advice,
     )
 
 
@@ -259,15 +291,6 @@ def fill(templates: Path, page: str, **names: object) -> str:
         return environment.get_template(f"{page}.j2").render(**names)
     except TemplateError as error:
         raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
-
-
-def write(results: Results, templates: Path, out: Path, pages: Iterable[str] = PAGES) -> list[Path]:
-    """Render pages into a folder; the files written.
-
-    Raises:
-        ReportError: the folder cannot be written.
-    """
-    return [save(render(results, templates, page), out / page) for page in pages]
 
 
 def save(content: str, target: Path) -> Path:

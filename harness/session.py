@@ -55,7 +55,9 @@ class Session:
             try:
                 snapshot = launcher.describe(backend)
             except HostUnavailable as error:
-                self._experiments[backend] = f"no {backend} environment: {error}. `make setup` installs it."
+                self._experiments[backend] = (
+                    f"no {backend} environment: {error}. `make setup` installs it where it can run."
+                )
             else:
                 host = BackendHost(backend, launcher, self.project.limits)
                 self._hosts[backend] = host
@@ -75,7 +77,7 @@ def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, J
         try:
             found[backend] = project.launcher(backend).describe(backend)
         except HostUnavailable as error:
-            found[backend] = str(error)
+            found[backend] = Redactor(project.root).text(str(error))
     return found
 
 

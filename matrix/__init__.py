@@ -13,6 +13,7 @@ from matrix.excluded import EXCLUDED
 from matrix.limitations import LIMITATIONS
 from matrix.parameters import batching, beams, core, parallelism, pytorch, quantization, sampling, streaming, vllm
 from matrix.sections import SECTIONS
+from matrix.usecases import USE_CASES
 
 BASE: dict[str, JSON] = {"fp_precision": "float32", "decoder.do_sample": False}
 """float32 keeps greedy tokens comparable to the last bit; greedy keeps them comparable at all."""
@@ -46,4 +47,5 @@ MATRIX = Matrix(
     capabilities=CAPABILITIES,
     limitations=LIMITATIONS,
     recommended=Path(__file__).resolve().parent / "recommended",
+    use_cases=USE_CASES,
 )

@@ -54,17 +54,19 @@ LIMITATIONS = (
         ("vllm.quantization_method=awq", "vllm.quantization_method=gptq"),
         "Requires a pre-quantized model checkpoint",
         "Use a quantized model (e.g., TheBloke/*-AWQ) or omit",
+        given="the cells were given one",
     ),
     Limitation(
         "vllm",
         ("vllm.load_format=pt",),
         "Model checkpoint must have .bin or .pt files (not just safetensors)",
         "Use load_format='auto' or 'safetensors'",
+        given="the cell was given one with both",
     ),
     Limitation(
         "tensorrt",
         ("tensorrt.quantization.method=int8_sq",),
-        "INT8 SmoothQuant requires calibration dataset",
-        "Provide tensorrt.quantization.calibration config or use fp8",
+        "INT8 SmoothQuant is calibrated on a data set when the engine is built; the default one is downloaded",
+        "Provide tensorrt.quantization.calibration.dataset (a local path), or use fp8",
     ),
 )

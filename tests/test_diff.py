@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from harness.diff import Difference, DiffError, difference, render
+from harness.pagereader import Page
 from harness.records import BackendInfo, CellRecord, Planned, RunRecord
 from harness.report import ReportError
 from harness.settled import ValueChange
@@ -17,7 +18,7 @@ from harness.store import Results, dump
 from harness.verdict import Cause
 from tests import projects
 from tests.projects import ROOT, paramatrix
-from tests.test_report import NASTY, Page, visible
+from tests.test_report import NASTY, visible
 from tests.toys import cell_record, planned, run_record
 
 TEMPLATES = ROOT / "templates"

@@ -9,25 +9,20 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
-from harness import report
+from harness import pages, report
 from harness.backends import MODULES
+from harness.claims import Claims
+from harness.pagereader import Page
 from harness.records import BackendInfo, CellRecord, RunRecord
 from harness.report import ReportError
 from harness.store import Results
 from harness.verdict import Cause, Outcome
-from tests.toys import cell_record, planned, run_record
+from tests.toys import cell_record, matrix, planned, run_record
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "templates"
-PAGE = "parameter-support-matrix.md"
 Record = RunRecord | CellRecord
-Table = list[list[str]]
-
-MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-"""Raw HTML is on, as on the pages people read."""
 
 
 def results(*lines: Record) -> Results:
@@ -38,51 +33,7 @@ def results(*lines: Record) -> Results:
 
 
 def render(*lines: Record) -> str:
-    return report.render(results(*lines), TEMPLATES, PAGE)
-
-
-class Page:
-    """A page as a reader sees it: headings and tables of plain text, list items, and the HTML it holds."""
-
-    def __init__(self, text: str) -> None:
-        self.headings: list[str] = []
-        self.tables: dict[str, Table] = {}
-        self.items: list[str] = []
-        self.html: list[str] = []
-        inside = ""
-        for token in MARKDOWN.parse(text):
-            match token.type:
-                case "heading_open" | "list_item_open" | "td_open" | "th_open":
-                    inside = token.type
-                case "heading_close" | "list_item_close" | "td_close" | "th_close":
-                    inside = ""
-                case "html_block":
-                    self.html.append(token.content)
-                case "table_open":
-                    self.tables[self.headings[-1]] = []
-                case "tr_open":
-                    self.tables[self.headings[-1]].append([])
-                case "inline":
-                    self._take(inside, self._seen(token))
-
-    def _take(self, inside: str, text: str) -> None:
-        if inside == "heading_open":
-            self.headings.append(text)
-        elif inside == "list_item_open":
-            self.items.append(text)
-        elif inside in {"td_open", "th_open"}:
-            self.tables[self.headings[-1]][-1].append(text)
-
-    def _seen(self, token: Token) -> str:
-        shown = []
-        for child in token.children or []:
-            if child.type in {"text", "code_inline", "text_special"}:
-                shown.append(child.content)
-            elif child.type == "html_inline":
-                self.html.append(child.content)
-            else:
-                shown.append(f"<{child.type}>")
-        return "".join(shown)
+    return report.render(results(*lines), TEMPLATES)
 
 
 def page(*lines: Record) -> Page:
@@ -139,9 +90,18 @@ def test_a_cell_that_was_never_measured_is_on_the_page_and_in_the_count() -> Non
     assert row[:2] == ["x=10", "➖"]
     assert "not measured" in row[4]
     assert seen.items[0].startswith(
-        "PYTORCH: 1/4 (25.0%) [failed: 1, uncertain: 0, not run: 2]".replace(
+        "PYTORCH: 1/4 (25.0%) [judged: 2, failed: 1, uncertain: 0, not run: 2]".replace(
             "PYTORCH", "<strong_open>PYTORCH<strong_close>"
         )
+    )
+
+
+def test_the_summary_says_why_cells_were_not_run() -> None:
+    lacks = [cell_record("a", row, Cause.MISSING_PACKAGE) for row in ("x=1", "x=2")]
+    item = page(RUN, *lacks, cell_record("a", "x=10", Cause.NOT_APPLICABLE)).items[0]
+    assert item.endswith(
+        "0/4 (0.0%) [judged: 0, failed: 0, uncertain: 0, not run: 4]; "
+        "not run because: 2 missing_package, 1 interrupted, 1 not_applicable"
     )
 
 
@@ -155,6 +115,8 @@ def test_the_counts_add_up_to_the_planned_cells(causes: list[Cause | None]) -> N
     (summary,) = report.summaries(results(*lines))
     assert summary.planned == len(causes)
     assert sum(summary.counts.values()) + summary.unmeasured == len(causes)
+    assert summary.judged + summary.not_run == len(causes)
+    assert sum(summary.causes.values()) == summary.not_run
     assert summary.counts["pass"] == causes.count(Cause.CONFIRMED)
     seen = page(*lines)
     symbols = [row[1] for row in seen.tables["Decoder"][1:]]
@@ -344,22 +306,27 @@ def test_the_device_is_told(gpus: list[dict[str, str]], device: str) -> None:
 
 def test_writing_twice_gives_equal_bytes(tmp_path: Path) -> None:
     lines: list[Record] = [RUN, *CELLS[:2]]
-    first = {path.name: path.read_bytes() for path in report.write(results(*lines), TEMPLATES, tmp_path)}
-    second = {path.name: path.read_bytes() for path in report.write(results(*lines), TEMPLATES, tmp_path / "new")}
+    first = {path.name: path.read_bytes() for path in write(tmp_path, *lines)}
+    second = {path.name: path.read_bytes() for path in write(tmp_path / "new", *lines)}
     assert first == second
-    assert PAGE in first
+    assert list(first) == ["parameter-support-matrix.md", "invalid-combinations.md"]
+    assert {name: text.encode() for name, text in pages.read(tmp_path).items()} == first
+
+
+def write(folder: Path, *lines: Record) -> list[Path]:
+    return pages.write(matrix(), results(*lines), Claims(), TEMPLATES, folder)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match=r"cannot be written: .* Choose another folder with --out") as caught:
-        report.write(results(RUN), TEMPLATES, tmp_path / "file" / "out")
+        write(tmp_path / "file" / "out", RUN)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_template_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"parameter-support-matrix\.md\.j2: TemplateNotFound"):
-        report.render(results(RUN), tmp_path, PAGE)
-    (tmp_path / f"{PAGE}.j2").write_text("{{ nobody }}")
+        report.render(results(RUN), tmp_path)
+    (tmp_path / f"{report.PAGE}.j2").write_text("{{ nobody }}")
     with pytest.raises(ReportError, match="'nobody' is undefined"):
-        report.render(results(RUN), tmp_path, PAGE)
+        report.render(results(RUN), tmp_path)
