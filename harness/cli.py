@@ -13,11 +13,13 @@ import typer
 
 from harness import (
     claims,
+    cli_accept,
     cli_claims,
     cli_config,
     cli_diff,
     cli_drift,
     cli_lint,
+    cli_summary,
     environments,
     pages,
     report,
@@ -25,7 +27,9 @@ from harness import (
 )
 from harness.backends import MODULES
 from harness.diff import DiffError
+from harness.expectations import ExpectationsError
 from harness.host import HostUnavailable
+from harness.merge import MergeError
 from harness.plan import PlanError
 from harness.plugin import parse_backends, plan_cells
 from harness.project import Project, ProjectError, find, parse_versions
@@ -41,8 +45,11 @@ app = typer.Typer(
 app.command()(cli_config.validate)
 app.command()(cli_config.preflight)
 app.command()(cli_claims.claims)
+app.command()(cli_accept.accept)
 app.command()(cli_diff.diff)
 app.command()(cli_drift.drift)
+app.command(name="merge")(cli_summary.merge_command)
+app.command(name="summary")(cli_summary.summary_command)
 app.command()(cli_lint.lint)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: all).")]
@@ -233,6 +240,8 @@ def main() -> None:
         report.ReportError,
         claims.ClaimsError,
         DiffError,
+        ExpectationsError,
+        MergeError,
         HostUnavailable,
         environments.SetupError,
         FileNotFoundError,

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import plan, store
+from harness import acceptance, expectation_files, plan, store
 from harness.backends import MODULES
 from harness.environments import has_nvidia_gpu
+from harness.expectations import ExpectationsError
 from harness.plan import Cell
 from harness.progress import Progress
 from harness.project import Project, ProjectError, find, parse_versions
 from harness.provenance import new_run_id, run_record
 from harness.records import CellRecord
-from harness.session import Session, models, snapshots
+from harness.session import Session, column_models, models, snapshots
 from harness.verdict import Cause, Outcome
+from harness.watch import Watch
 
 if TYPE_CHECKING:
     from harness.records import RunRecord
@@ -158,6 +160,9 @@ def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
         request.node.user_properties += [("verdict", record.verdict.value), ("cause", record.cause.value)]
         if record.cause is Cause.HARNESS_ERROR:
             raise HarnessFault(record.reason)
+        expected = session.expected(cell.backend, column_models(cells_of(config))[cell.backend])
+        if changed := acceptance.change(expected, record):
+            pytest.fail(changed.evidence, pytrace=False)
         if record.verdict is Outcome.FAIL:
             pytest.fail(f"{record.cause.value}: {record.reason}", pytrace=False)
         if record.verdict is Outcome.NOT_RUN:
@@ -196,6 +201,7 @@ class Recorder:
         self.config = config
         self.header: RunRecord | None = None
         self.writer: store.Writer | None = None
+        self.watch: Watch | None = None
         self.progress: Progress | None = None
         self.findings = 0
         self.failures = 0
@@ -230,23 +236,22 @@ class Recorder:
             return
         project = project_of(self.config)
         backends = list(dict.fromkeys(cell.backend for cell in cells))
-        # variants are derived from the shipped model: they name the column's only where nothing else does
-        ordered = sorted(cells, key=lambda cell: cell.treated.variant is None)
-        loaded = {cell.backend: cell.treated.model for cell in ordered}
         self.header = run_record(
             cells,
             run=self._run(),
             backends=snapshots(project, backends),
-            models=loaded,
+            models=column_models(cells),
             sections=project.matrix().sections,
             narrowed=any(cell.backend in backends and cell.id not in wanted for cell in everything),
             root=project.root,
         )
         chosen = self.config.getoption("--matrix-results")
         try:
+            known = expectation_files.read_all(project.expectations)
+            self.watch = Watch(known, self.header, everything, installed=project.installed())
             self.writer = store.Writer(Path(chosen) if chosen else project.results)
             self.writer.append(self.header)
-        except store.StoreError as error:
+        except (store.StoreError, ExpectationsError) as error:
             raise pytest.UsageError(str(error)) from None
         if self.config.getoption("--matrix-progress"):
             self.progress = Progress(len(cells))
@@ -268,7 +273,8 @@ class Recorder:
         if text is None:
             return
         record = CellRecord.model_validate(json.loads(text))
-        self.findings += report.failed and record.verdict is Outcome.FAIL
+        changed = self.watch is not None and self.watch.take(record)
+        self.findings += report.failed and record.verdict is Outcome.FAIL and not changed
         if self.writer:
             try:
                 self.writer.append(record)
@@ -288,13 +294,13 @@ class Recorder:
             return None
         record = CellRecord.model_validate(json.loads(text))
         quiet = self.progress is not None
-        if record.verdict is Outcome.UNCERTAIN:
+        if record.verdict is Outcome.UNCERTAIN and not report.failed:
             return "uncertain", "" if quiet else "u", "" if quiet else ("UNCERTAIN", {"yellow": True})
         return (report.outcome, "", "") if quiet else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Findings are what a matrix run is for: they alone do not make it red."""
+        """Findings are what a matrix run is for: they alone do not make it red. What was not accepted does."""
         if self.progress:
             self.progress.close()
         if self.writer:
@@ -302,5 +308,22 @@ class Recorder:
                 self.writer.close()
             except store.StoreError as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
+        problems = self._tell_expectations()
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self.findings == self.failures:
             session.exitstatus = pytest.ExitCode.OK
+        if session.exitstatus == pytest.ExitCode.OK and problems:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _tell_expectations(self) -> bool:
+        """Say what was not as accepted; whether that fails a run in which every test is well."""
+        if self.watch is None:
+            return False
+        # with progress lines pytest shows no failures of its own
+        lines = self.watch.lines(evidence=self.progress is not None)
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if lines and terminal:
+            terminal.ensure_newline()
+            terminal.section("expectations")
+            for line in lines:
+                terminal.write_line(line)
+        return bool(self.watch.problems)

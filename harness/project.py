@@ -30,6 +30,8 @@ class Project:
     declarations: str
     templates: Path
     reports: Path
+    expectations: Path
+    """The folder of accepted verdicts."""
     environments: Path
     requirements: Path
     cache: Path
@@ -168,6 +170,7 @@ def _project(root: Path, table: dict[str, object]) -> Project:
         "declarations",
         "templates",
         "reports",
+        "expectations",
         "environments",
         "requirements",
         "cache",
@@ -192,6 +195,7 @@ def _project(root: Path, table: dict[str, object]) -> Project:
         declarations=declarations,
         templates=folder("templates", "templates"),
         reports=folder("reports", "reports"),
+        expectations=folder("expectations", f"{declarations.replace('.', '/')}/expectations"),
         environments=folder("environments", ".venvs"),
         requirements=folder("requirements", "requirements"),
         cache=folder("cache", ".cache"),

@@ -49,13 +49,14 @@ def run_record(
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         narrowed=narrowed,
         harness=HarnessInfo(version=_version(), commit=commit(root), python=platform.python_version()),
-        backends={name: _backend(models[name], facts, root) for name, facts in backends.items()},
+        backends={name: backend_info(models[name], facts, root) for name, facts in backends.items()},
         sections=list(sections),
         planned=[Planned(cell=c.id, backend=c.backend, row=c.row, section=c.section) for c in cells],
     )
 
 
-def _backend(model: str, facts: Mapping[str, JSON] | str, root: Path) -> BackendInfo:
+def backend_info(model: str, facts: Mapping[str, JSON] | str, root: Path) -> BackendInfo:
+    """A backend's part of the header: the model it loads, and its snapshot or the reason why there is none."""
     folder = Path(model)
     shown = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else model
     if isinstance(facts, str):

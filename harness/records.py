@@ -7,6 +7,7 @@ validates every line against them when it reads.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -71,6 +72,13 @@ class BackendInfo(_Record):
     def libraries(self) -> str:
         """The two libraries that a backend names first, with their versions."""
         return ", ".join([f"{name} {version}" for name, version in self.packages.items() if version][:2])
+
+    @property
+    def device_class(self) -> str:
+        """Devices that verdicts can differ between: `cpu`, or GPUs by compute capability: `cuda-9.0`, `cuda-8.0x4`."""
+        counts = Counter(str(gpu.get("compute_capability")) for gpu in self.gpus)
+        parts = [f"{name}x{count}" if count > 1 else name for name, count in sorted(counts.items())]
+        return f"cuda-{'+'.join(parts)}" if parts else "cpu"
 
     @property
     def driver(self) -> str | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness import expectation_files, expectations
 from harness.declare import Shown
+from harness.expectations import Environment, Expectations
 from harness.experiment import REUSED, Experiment, Result
 from harness.failure import Failure
 from harness.host import Attempt, BackendHost, HostUnavailable
 from harness.jsontypes import JSON
 from harness.plan import Cell
 from harness.project import Project
+from harness.provenance import backend_info
 from harness.records import AttemptRecord, CellRecord, Evidence, Timing
 from harness.redact import Redactor
 from harness.variants import Variants
@@ -29,6 +32,8 @@ class Session:
         self.project = project
         self.variants = Variants(project.cache / "variants")
         self.redactor = Redactor(project.root)
+        self._snapshots: dict[str, Mapping[str, JSON] | str] = {}
+        self._expected: dict[str, Expectations | None] = {}
         self._experiments: dict[str, Experiment | str] = {}
         self._hosts: dict[str, BackendHost] = {}
 
@@ -51,23 +56,45 @@ class Session:
 
     def _experiment(self, backend: str) -> Experiment | str:
         if backend not in self._experiments:
-            launcher = self.project.launcher(backend)
-            try:
-                snapshot = launcher.describe(backend)
-            except HostUnavailable as error:
+            snapshot = self._snapshot(backend)
+            if isinstance(snapshot, str):
                 self._experiments[backend] = (
-                    f"no {backend} environment: {error}. `make setup` installs it where it can run."
+                    f"no {backend} environment: {snapshot}. `make setup` installs it where it can run."
                 )
             else:
-                host = BackendHost(backend, launcher, self.project.limits)
+                host = BackendHost(backend, self.project.launcher(backend), self.project.limits)
                 self._hosts[backend] = host
                 self._experiments[backend] = Experiment(host, snapshot, self.variants)
         return self._experiments[backend]
+
+    def _snapshot(self, backend: str) -> Mapping[str, JSON] | str:
+        if backend not in self._snapshots:
+            self._snapshots |= snapshots(self.project, [backend])
+        return self._snapshots[backend]
+
+    def expected(self, backend: str, model: str) -> Expectations | None:
+        """What was accepted of a column that loads `model`, in this environment.
+
+        Raises:
+            ExpectationsError: it cannot be told.
+        """
+        if backend not in self._expected:
+            info = backend_info(model, self._snapshot(backend), self.project.root)
+            known = expectation_files.read_all(self.project.expectations)
+            self._expected[backend] = expectations.find(known, Environment.of(backend, info))
+        return self._expected[backend]
 
     def close(self) -> None:
         """End every host."""
         for host in self._hosts.values():
             host.close()
+
+
+def column_models(cells: Iterable[Cell]) -> dict[str, str]:
+    """Backend to the model that its cells load."""
+    # variants are derived from the shipped model: they name the column's only where nothing else does
+    ordered = sorted(cells, key=lambda cell: cell.treated.variant is None)
+    return {cell.backend: cell.treated.model for cell in ordered}
 
 
 def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, JSON] | str]:

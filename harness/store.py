@@ -231,6 +231,7 @@ def replace(path: Path, data: bytes) -> None:
     """Replace a file's content atomically: readers see the old or the new, never a part."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
             file.write(data)
             file.flush()

@@ -5,6 +5,7 @@ strings, ``1e3`` is a number. A key may occur once, and aliases may not blow up.
 """
 
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -213,6 +214,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> NotYaml:
     return _refuse("not YAML", told, "valid YAML", "correct the syntax at this line", line)
 
 
-def dump(data: JSON) -> str:
-    """Write plain data as YAML text that :func:`parse` reads back unchanged."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def dump(data: JSON, *, wrapped: bool = True) -> str:
+    """Write plain data as YAML text that :func:`parse` reads back unchanged; long strings over lines, if `wrapped`."""
+    width = None if wrapped else sys.maxsize
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)

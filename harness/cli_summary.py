@@ -1,0 +1,39 @@
+"""The commands that make one picture of what several machines measured: `merge` and `summary`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import expectation_files, merge, report, store, summary
+from harness.project import find
+
+
+def merge_command(
+    out: Annotated[Path, typer.Argument(help="The results file to write.")],
+    sources: Annotated[list[Path], typer.Argument(help="Results files, each with cells of its own.")],
+) -> None:
+    """Write one results file from several, as of one job a backend. Equal sources make equal bytes."""
+    merged = merge.merge(out, {source: store.read(source) for source in sources})
+    typer.echo(f"{out}: {len(merged.cells)} cells of {len(merged.runs)} runs")
+
+
+def summary_command(
+    results: Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")] = None,
+    before: Annotated[Path | None, typer.Option(help="Earlier results, to tell what changed since.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """What a run brought, as Markdown: counts, changed verdicts, new failures with their evidence."""
+    project = find()
+    page = summary.render(
+        store.read(results or project.results),
+        expectation_files.read_all(project.expectations),
+        project.templates,
+        store.read(before) if before else None,
+    )
+    if out is None:
+        typer.echo(page, nl=False)
+    else:
+        typer.echo(f"page: {report.save(page, out)}")

@@ -1,0 +1,68 @@
+"""Several results files as one: what different machines measured, each its part of the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.records import CellRecord, RunRecord
+from harness.store import Results, dump, read, replace
+
+
+class MergeError(RuntimeError):
+    """Results that do not go together; one line with the mend."""
+
+
+def merge(target: Path, sources: Mapping[Path, Results]) -> Results:
+    """Write one file that holds all runs and cells of others; what it holds.
+
+    Neither the order of the sources matters nor how often one is given: equal sources make equal bytes.
+
+    Raises:
+        MergeError: two files tell different things of one cell or run, or `target` holds what no source has.
+        StoreError: `target` cannot be read or written.
+    """
+    runs = _runs(sources)
+    cells = _cells(sources)
+    merged = Results()
+    for run in runs:
+        merged.add(run)
+    for cell in cells.values():
+        merged.add(cell)
+    if lost := [cell for cell in cells if cell not in merged.planned]:
+        raise MergeError(
+            f"{lost[0]} is planned by one run and no more by a later one of its whole column, "
+            f"and so are {len(lost) - 1} others: measure both with one state of the declarations"
+        )
+    if target.exists() and (unheld := [cell for cell in read(target).cells if cell not in cells]):
+        raise MergeError(
+            f"{target} holds {len(unheld)} cells that none of the sources has, {unheld[0]} first: "
+            "name it among the sources, or choose another file"
+        )
+    records: list[RunRecord | CellRecord] = [*runs, *(cells[cell] for cell in merged.planned if cell in cells)]
+    replace(target, b"".join(dump(record) for record in records))
+    return merged
+
+
+def _runs(sources: Mapping[Path, Results]) -> list[RunRecord]:
+    """Headers in the order of time."""
+    found: dict[str, tuple[RunRecord, Path]] = {}
+    for path, results in sources.items():
+        for run in results.runs.values():
+            known, where = found.setdefault(run.run, (run, path))
+            if known != run:
+                raise MergeError(f"run {run.run} has one header in {where} and another in {path}: one was edited")
+    return sorted((run for run, _ in found.values()), key=lambda run: (run.started, run.run))
+
+
+def _cells(sources: Mapping[Path, Results]) -> dict[str, CellRecord]:
+    found: dict[str, tuple[CellRecord, Path]] = {}
+    for path, results in sources.items():
+        for cell in results.measured:
+            known, where = found.setdefault(cell.cell, (cell, path))
+            if known != cell:
+                raise MergeError(
+                    f"{cell.cell} is {known.cause} in {where} (run {known.run}) and {cell.cause} in {path} "
+                    f"(run {cell.run}): expected each cell in one of the files. Leave one of them out"
+                )
+    return {cell: record for cell, (record, _) in found.items()}

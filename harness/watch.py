@@ -1,0 +1,83 @@
+"""A run as it goes, held against what was accepted: what changed, what is new, and what makes it fail."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from harness import expectations
+from harness.acceptance import Change, change
+from harness.expectations import Environment, Expectations
+from harness.plan import Cell
+from harness.records import CellRecord, RunRecord
+
+
+class Watch:
+    """Takes in the records of one run."""
+
+    def __init__(
+        self,
+        known: Iterable[Expectations],
+        header: RunRecord,
+        planned: Collection[Cell],
+        *,
+        installed: Collection[str],
+    ) -> None:
+        """Find what was accepted of the run's columns.
+
+        Args:
+            known: all expectations of the project.
+            header: the run.
+            planned: every cell of its columns, those it leaves out too.
+            installed: backends that have an interpreter: one that does not answer is no matter of course.
+
+        Raises:
+            ExpectationsError: several files hold for one environment.
+        """
+        listed = list(known)
+        self.changes: list[Change] = []
+        self.new: list[CellRecord] = []
+        self.problems: list[str] = []
+        """What fails the run though no cell of it did."""
+        self.unknown: dict[str, Environment] = {}
+        """Columns of whose environment nothing is accepted yet."""
+        self._expected: dict[str, Expectations | None] = {}
+        chosen = {plan.cell for plan in header.planned}
+        for backend, info in header.backends.items():
+            environment = Environment.of(backend, info)
+            found = self._expected[backend] = expectations.find(listed, environment)
+            column = [cell for cell in planned if cell.backend == backend]
+            if found and all(cell.id in chosen for cell in column):
+                rows = found.unplanned({cell.row for cell in column})
+                self.problems += [_unplanned(backend, row, found) for row in rows]
+            elif environment and not found:
+                self.unknown[backend] = environment
+            elif not environment and backend in installed:
+                names = ", ".join(one.path.name for one in listed if one.backend == backend)
+                self.problems += [_untold(backend, names, info.unavailable)] if names else []
+
+    def take(self, record: CellRecord) -> bool:
+        """A cell ended; whether in a way that was not accepted."""
+        expected = self._expected.get(record.backend)
+        if found := change(expected, record):
+            self.changes.append(found)
+        elif expected and record.row not in expected.rows:
+            self.new.append(record)
+        return found is not None
+
+    def lines(self, *, evidence: bool) -> list[str]:
+        """What there is to say at the end; of each change in one line, or with the evidence of both sides."""
+        told = [
+            f"{backend}: nothing is accepted yet for {environment}: a first recording"
+            for backend, environment in self.unknown.items()
+        ]
+        told += [f"{record.cell}: nothing is accepted yet of this cell" for record in self.new]
+        told += [f"{found}\n{found.evidence}" if evidence else str(found) for found in self.changes]
+        return told + self.problems
+
+
+def _untold(backend: str, names: str, why: str | None) -> str:
+    return f"{backend}: not compared with {names}, because its environment cannot be told: {why or 'no package there'}"
+
+
+def _unplanned(backend: str, row: str, found: Expectations) -> str:
+    return f"{backend}-{row}: {found.path.name} accepts {found.rows[row]}, but no such cell is planned"
