@@ -7,13 +7,15 @@ K ?=
 CELL ?=
 MODEL ?=
 WORKERS ?=
+RESULTS ?=
 VERSIONS ?=
 VLLM_VERSION ?=
 ASKED := $(foreach version,$(VERSIONS) $(if $(VLLM_VERSION),vllm=$(VLLM_VERSION)),--version '$(version)')
+FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix report cases drift lint test check format model bench clean
+.PHONY: help harness setup matrix accept report cases drift lint test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -24,6 +26,7 @@ help: ## Show this help
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
 	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
+	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
 
@@ -35,10 +38,13 @@ setup: harness ## Make the harness environment and one environment per backend
 
 matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
 	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
-	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS))
+	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) $(FILE)
+
+accept: harness ## Expect from now on the verdicts of the last run
+	@$(PARAMATRIX) accept $(ASKED) $(FILE) $(if $(CELL),--cell '$(CELL)')
 
 report: harness ## Render the pages again from reports/results.jsonl alone
-	@$(PARAMATRIX) report $(ASKED)
+	@$(PARAMATRIX) report $(ASKED) $(FILE)
 
 cases: harness ## List the planned cells
 	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))
@@ -56,6 +62,7 @@ check: harness ## Types, style and formatting of the code, contradictions of the
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(PARAMATRIX) lint
 
 format: harness ## Format the code and mend what lint can mend
