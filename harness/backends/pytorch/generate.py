@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from harness.backends.base import Observation, describe
+from harness.backends import torchside
+from harness.backends.base import Observation
 from harness.backends.pacing import wait_until
 from harness.backends.pytorch import compiling
 from harness.backends.pytorch.beams import describe_beams
@@ -21,7 +21,6 @@ from harness.backends.steps import thin
 if TYPE_CHECKING:
     from harness.backends.base import Calls
     from harness.backends.pytorch.load import Loaded
-    from harness.jsontypes import JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Replica:
         before = compiling.Mark.take(compilation)
         with (
             watching(self.loaded.model, run.watch, compiled=bool(compilation.enabled)),
-            _profiler(wanted="operators" in request.instruments) as profiler,
+            torchside.profiler() if "operators" in request.instruments else nullcontext() as profiler,
         ):
             start = time.perf_counter()
             for seed in request.seeds:
@@ -80,7 +79,7 @@ class Replica:
             run.seen["operators"] = {event.key: int(event.count) for event in profiler.key_averages()}
         run.seen["compiled"] = before.change(compilation)
         run.seen["resolved"] = run.watch.resolved()
-        run.seen["memory"] = _memory()
+        run.seen["memory"] = torchside.peak_memory()
         run.seen["processes"] = [
             {
                 "pid": os.getpid(),
@@ -137,11 +136,11 @@ class _Run:
             streamer = _streamer(self.watch, tokenizer, work.prompts[0], seed) if streaming else None
             self.arguments["streamer"] = streamer
 
-        _synchronise()
+        torchside.synchronise()
         started = time.perf_counter()
         with torch.no_grad():
             result = self.calls("generate", model.generate, **inputs, **self.arguments, return_dict_in_generate=True)
-        _synchronise()
+        torchside.synchronise()
         seconds = time.perf_counter() - started
 
         self.seen["seconds"] += seconds
@@ -194,32 +193,3 @@ def _own_ids(ids: list[int], ending: set[int]) -> tuple[list[int], bool]:
         if token in ending:
             return ids[: position + 1], True
     return ids, False
-
-
-def _profiler(*, wanted: bool) -> Any:
-    """The profiler of torch on every device there is, or nothing."""
-    if not wanted:
-        return nullcontext()
-    from torch.profiler import ProfilerActivity, profile, supported_activities
-
-    wished = (ProfilerActivity.CPU, ProfilerActivity.CUDA)
-    return profile(activities=[kind for kind in wished if kind in supported_activities()])
-
-
-def _synchronise() -> None:
-    """Wait for the accelerator: its work is queued, and times without this are wrong."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _memory() -> dict[str, JSON]:
-    """Peak memory so far, in bytes: of the process, and of each accelerator."""
-    import torch
-
-    seen: dict[str, Any] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            seen[f"cuda:{index}_peak"] = int(torch.cuda.max_memory_allocated(index))
-    return cast("dict[str, JSON]", describe(seen))

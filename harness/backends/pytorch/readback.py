@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
+from harness.backends.torchside import hub_snapshot
 
 if TYPE_CHECKING:
     from harness.backends.pytorch.load import Loaded
@@ -51,17 +51,11 @@ def describe_model(loaded: Loaded) -> dict[str, JSON]:
         "compiled_forward": hasattr(vars(model).get("forward"), "_torchdynamo_orig_callable"),
         "name_or_path": str(model.config._name_or_path),
         "weight_files": list(loaded.weight_files),
-        "commit": _commit(loaded.weight_files),
+        "commit": hub_snapshot(loaded.weight_files),
         "tensor_parallel_size": getattr(model, "_tp_size", None),
         "pid": os.getpid(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _commit(weight_files: list[str]) -> JSON:
-    """The snapshot of a hub cache that the weights came from, None outside of one."""
-    parts = [Path(name).parts for name in weight_files]
-    return next((path[path.index("snapshots") + 1] for path in parts if "snapshots" in path[:-2]), None)
 
 
 def _method(model: Any) -> JSON:

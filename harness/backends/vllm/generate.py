@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from typing import TYPE_CHECKING, Any
 
+from harness.backends import torchside
 from harness.backends.base import Observation
 from harness.backends.pacing import wait_until
 from harness.backends.planning import plan
@@ -165,7 +165,7 @@ class Run:
         observation["arrivals"] = self.arrivals
         observation["batches"] = [list(batch) for batch in self.plan.batches]
         observation["seconds"] = self.seconds
-        observation["memory"] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        observation["memory"] = torchside.peak_memory()
         planned: list[JSON] = list(self.plan.moments or ())
         observation["resolved"] = {**observation.get("resolved", {}), "planned_arrivals": planned}
         return observation
@@ -178,8 +178,4 @@ def _prompts(engine: Any, model: str, texts: Sequence[str]) -> tuple[list[Any], 
 
         ids = AutoTokenizer.from_pretrained(model)(list(texts))["input_ids"]
         return [{"prompt_token_ids": own} for own in ids], [len(own) for own in ids]
-    tokenizer = engine.tokenizer if hasattr(engine, "tokenizer") else engine.get_tokenizer()
-    if asyncio.iscoroutine(tokenizer):
-        tokenizer.close()
-        tokenizer = engine.renderer.get_tokenizer()
-    return list(texts), [len(own) for own in tokenizer(list(texts))["input_ids"]]
+    return list(texts), [len(own) for own in engine.get_tokenizer()(list(texts))["input_ids"]]

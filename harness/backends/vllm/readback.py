@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
+from harness.backends.torchside import hub_snapshot
 from harness.backends.vllm import loading
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         "lora": _lora(runner),
         "cascade_attention": bool(runner.cascade_attn_enabled),
         "config_module": type(config.model_config.hf_config).__module__,
-        "commit": _commit(),
+        "commit": hub_snapshot(str(file) for load in loading.seen() for file in load["files"]),
         "sampler_class": f"{type(runner.sampler).__module__}.{type(runner.sampler).__qualname__}",
         "drafter_class": type(runner.drafter).__name__ if getattr(runner, "drafter", None) is not None else None,
         "max_model_len": int(runner.max_model_len),
@@ -84,12 +84,6 @@ def _compiled_models(model: Any) -> list[JSON]:
         if ways:
             found.append({"module": type(module).__name__, "by": list(ways)})
     return found
-
-
-def _commit() -> str | None:
-    """The snapshot of a hub cache that the weights came from, None outside of one."""
-    files = [Path(str(file)).parts for load in loading.seen() for file in load["files"]]
-    return next((parts[parts.index("snapshots") + 1] for parts in files if "snapshots" in parts[:-2]), None)
 
 
 def _weights(model: Any) -> dict[str, JSON]:

@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from harness.backends import torchside
 from harness.backends.vllm import loading
 from harness.backends.vllm.readback import describe_worker
 from harness.backends.vllm.tape import Tape
@@ -55,7 +56,7 @@ class Record:
         self.steps: list[dict[str, JSON]] = []
         wants = instruments & {"scores", "logits"}
         self.tape = Tape(runner, scores="scores" in wants) if wants else None
-        self.profiler = _profiler() if "operators" in instruments else None
+        self.profiler = torchside.profiler() if "operators" in instruments else None
         self._execute: Callable[..., Any] = runner.execute_model
         runner.execute_model = self._noting
         if self.profiler is not None:
@@ -84,10 +85,3 @@ class Record:
         if self.tape is not None:
             seen |= self.tape.close()
         return seen
-
-
-def _profiler() -> Any:
-    from torch.profiler import ProfilerActivity, profile, supported_activities
-
-    wished = (ProfilerActivity.CPU, ProfilerActivity.CUDA)
-    return profile(activities=[kind for kind in wished if kind in supported_activities()])
