@@ -65,6 +65,11 @@ MATRIX = Matrix(
 )
 """Three cells that end well (one of them uncertain), one ❌, one that lacks what it needs."""
 
+ACROSS = replace(
+    MATRIX, parameters=(replace(PASSES, columns=dict.fromkeys(("pytorch", "vllm"), column("decoder.top_k"))),)
+)
+"""The same cells in two columns."""
+
 HANGING = replace(MATRIX, parameters=(PASSES, HANGS))
 FAULTY = replace(MATRIX, parameters=(PASSES, FORGETS))
 UNCLEAR = replace(MATRIX, parameters=(PASSES, MISUNDERSTOOD))

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.environments import has_nvidia_gpu
 from harness.project import ProjectError, find
 from harness.store import Writer, read
+from harness.verdict import Cause
 from tests import projects
 from tests.projects import paramatrix
 
@@ -60,7 +62,7 @@ def refused(folder: Path, *arguments: str, **more: str) -> str:
 @pytest.mark.parametrize("command", ["run", "cases", "setup"])
 def test_an_unknown_backend_is_named_with_those_that_exist(project: Path, command: str) -> None:
     assert refused(project, command, "--backends", "pytorch,gguf") == (
-        "paramatrix: unknown backend gguf: expected some of pytorch, vllm"
+        "paramatrix: unknown backend gguf: expected some of pytorch, vllm, tensorrt"
     )
 
 
@@ -142,6 +144,43 @@ def test_a_missing_environment_says_how_to_make_it(tmp_path: Path) -> None:
         "paramatrix: no pytorch environment (no/such/python does not exist). `make setup BACKENDS=pytorch` installs it."
     )
     assert "no backend is installed. `make setup`" in refused(folder, "run")
+
+
+def test_a_column_that_is_not_installed_is_told_as_not_run_and_replaces_nothing_that_was_judged(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project", matrix="declared_toy.ACROSS")
+    config, page = folder / "pyproject.toml", folder / "reports" / "parameter-support-matrix.md"
+    absent = config.read_text()
+    done = paramatrix(folder, "run")
+    assert done.returncode == 0, done.stderr
+    found = projects.results(folder)
+    assert {cell.cause for cell in found.cells.values() if cell.backend == "vllm"} == {Cause.MISSING_PACKAGE}
+    assert "| `decoder.top_k=1` | ✅ | ➖ |" in page.read_text()
+    assert "not run because: 3 missing_package" in page.read_text()
+    assert str(folder) not in (folder / "reports" / "results.jsonl").read_text(), "no folder of this machine"
+
+    config.write_text(
+        absent.replace("[tool.paramatrix.launchers]", f"[tool.paramatrix.launchers]\nvllm = {json.dumps(projects.TOY)}")
+    )
+    assert paramatrix(folder, "run").returncode == 0
+    assert "| `decoder.top_k=1` | ✅ | ✅ |" in page.read_text()
+    judged = [cell for cell in projects.results(folder).cells.values() if cell.backend == "vllm"]
+
+    config.write_text(absent)
+    assert paramatrix(folder, "run").returncode == 0
+    assert [cell for cell in projects.results(folder).cells.values() if cell.backend == "vllm"] == judged
+
+
+def test_setup_leaves_out_what_has_no_requirements_for_this_machine(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project")
+    here, elsewhere = ("cuda", "cpu") if has_nvidia_gpu() else ("cpu", "cuda")
+    for backend, machine in (("pytorch", here), ("vllm", elsewhere)):
+        files = folder / "requirements" / backend / machine
+        files.mkdir(parents=True)
+        (files / "1-nothing.txt").write_text("# nothing\n")
+    done = paramatrix(folder, "setup")
+    assert done.returncode == 0, done.stderr
+    assert f"vllm: not installed: {folder / 'requirements' / 'vllm'} has no requirement files for this" in done.stdout
+    assert [path.name for path in (folder / ".venvs").iterdir() if path.is_dir()] == ["pytorch"]
 
 
 def test_no_project_says_where_one_was_looked_for(tmp_path: Path) -> None:
