@@ -87,6 +87,12 @@ def _declared(case: UseCase, matrix: Matrix, results: Results) -> Advice:
     if case.backend is None:
         return Advice(case.name, "–", case.reason, "nothing is declared, and no comparable figures were measured here")
     known = {capability.name: capability for capability in matrix.capabilities}
-    shown = [f"{name}: {ability(known[name], case.backend, results).text}" for name in case.rests_on if name in known]
-    basis = "; ".join(["declared: no comparable figures were measured here", *shown])
-    return Advice(case.name, report.COLUMNS[case.backend], case.reason, basis)
+    shown: dict[str, list[str]] = {}
+    for name in case.rests_on:
+        if name in known:
+            found = ability(known[name], case.backend, results)
+            # a feature seen on one device says nothing of another, so the place is named
+            shown.setdefault(f" ({found.where})" if found.symbol else "", []).append(f"{name} {found.text}")
+    basis = ["declared: no comparable figures were measured here"]
+    basis += [", ".join(features) + where for where, features in shown.items()]
+    return Advice(case.name, report.COLUMNS[case.backend], case.reason, "; ".join(basis))

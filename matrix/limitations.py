@@ -41,13 +41,25 @@ LIMITATIONS = (
         "vllm",
         ("vllm.attention.backend=FLASHINFER",),
         "FlashInfer needs a GPU, and compiles kernels on first use (ninja, a CUDA compiler)",
-        "Use attention.backend='auto' or 'FLASH_ATTN'",
+        "Use attention.backend='auto', or 'FLASH_ATTN' on a GPU",
     ),
     Limitation(
         "vllm",
         ("vllm.attention.backend=TORCH_SDPA",),
         "TORCH_SDPA is not registered in vLLM's attention backends; on a CPU, vLLM takes its own whatever is named",
-        "Use attention.backend='auto' or 'FLASH_ATTN'",
+        "Use attention.backend='auto', or 'FLASH_ATTN' on a GPU",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.best_of=1", "vllm.best_of=2"),
+        "SamplingParams has no such argument any more (vllm-project/vllm#29090)",
+        "Remove vllm.best_of; the nearest today is vllm.n with vllm.logprobs",
+    ),
+    Limitation(
+        "vllm",
+        ("vllm.swap_space=0.0", "vllm.swap_space=4.0"),
+        "EngineArgs has no such argument any more (vllm-project/vllm#36216)",
+        "Remove vllm.swap_space; the nearest today is vllm.kv_offloading_size",
     ),
     Limitation(
         "vllm",

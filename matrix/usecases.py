@@ -16,7 +16,7 @@ USE_CASES = (
     UseCase(
         "Memory-constrained",
         "pytorch",
-        "bitsandbytes packs any checkpoint into 4 or 8 bits while it is loaded",
+        "bitsandbytes packs weights into 4 or 8 bits while they are loaded",
         rests_on=("BitsAndBytes (4/8-bit)",),
         figure="peak_memory_bytes",
         better="lower",

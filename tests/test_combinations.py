@@ -293,7 +293,14 @@ def test_without_two_comparable_figures_a_recommendation_is_declared(
 ) -> None:
     found = advice(FASTEST, measured(*cells), **means)
     assert (found.backend, found.reason) == ("vLLM", "it is said to be fast")
-    assert found.basis.startswith("declared: no comparable figures were measured here; Flying: ")
+    assert found.basis.startswith("declared: no comparable figures were measured here; Flying ")
+
+
+def test_a_declared_recommendation_says_where_the_features_it_rests_on_were_seen() -> None:
+    wide = dataclasses.replace(FASTEST, backend="pytorch", figure=None)
+    seen = "; Flying ✅ (1 of 2 cells measured) (torch 2.13.0, transformers 5.23.0, CPU (toy, 2 cores))"
+    assert advice(wide, measured(*BOTH)).basis == f"declared: no comparable figures were measured here{seen}"
+    assert advice(wide, Results()).basis == "declared: no comparable figures were measured here; Flying declared: yes"
 
 
 def test_figures_from_different_devices_are_not_compared() -> None:
