@@ -140,7 +140,7 @@ class Checker:
     def _prepared(self, settings: Settings) -> tuple[Settings, Workload]:
         if self.matrix.examples is None:
             return {}, self.matrix.workload
-        return self.matrix.examples(settings)
+        return self.matrix.examples(self.backend, settings)
 
     def _line(self, text: str) -> str:
         return one_line(self.redact(text))

@@ -206,8 +206,8 @@ class Excluded:
     reason: str
 
 
-Examples = Callable[[Settings], tuple[Settings, Workload]]
-"""`examples(settings)`: companions without which an example would say nothing here, and its workload."""
+Examples = Callable[[str, Settings], tuple[Settings, Workload]]
+"""`examples(backend, settings)`: companions without which an example would say nothing here, and its workload."""
 
 
 @dataclass(frozen=True, slots=True)

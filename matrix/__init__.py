@@ -12,18 +12,12 @@ from matrix.examples import examples
 from matrix.excluded import EXCLUDED
 from matrix.limitations import LIMITATIONS
 from matrix.parameters import batching, beams, core, parallelism, pytorch, quantization, sampling, streaming, vllm
+from matrix.parameters.vllm.declaring import SMALL_ENGINE
 from matrix.sections import SECTIONS
 from matrix.usecases import USE_CASES
 
 BASE: dict[str, JSON] = {"fp_precision": "float32", "decoder.do_sample": False}
 """float32 keeps greedy tokens comparable to the last bit; greedy keeps them comparable at all."""
-
-SMALL_ENGINE: dict[str, JSON] = {
-    "vllm.enforce_eager": True,
-    "vllm.max_model_len": 512,
-    "vllm.kv_cache_memory_bytes": 64 << 20,
-}
-"""A vLLM engine that is up in two seconds. What one of these would hide withdraws it in its companions."""
 
 MATRIX = Matrix(
     parameters=(

@@ -6,6 +6,7 @@ from harness.declare import Workload
 from harness.jsontypes import JSON, Settings
 from matrix import grammar, workloads
 from matrix.parameters.pytorch import FEW_PAGES
+from matrix.parameters.vllm.declaring import SMALL_ENGINE
 
 _ONE = Workload("one-story", grammar.OPEN[:1], max_new_tokens=8, seeds=(0, 1))
 """One prompt, as upstream speculates with no more; its next words are open, so that sampling shows."""
@@ -13,9 +14,29 @@ _ONE = Workload("one-story", grammar.OPEN[:1], max_new_tokens=8, seeds=(0, 1))
 _FILL_BATCHES = ("batching.", "pytorch.batch_size", "parallelism.", "pytorch.num_processes")
 
 
-def examples(settings: Settings) -> tuple[Settings, Workload]:
+_HIDDEN: dict[str, tuple[str, ...]] = {
+    # an eager engine compiles nothing, and skips the warm-up that a pipeline on a CPU needs
+    "vllm.enforce_eager": (
+        "vllm.compilation.",
+        "vllm.optimization_level",
+        "vllm.pipeline_parallel_size",
+        "parallelism.",
+    ),
+    "vllm.kv_cache_memory_bytes": ("vllm.gpu_memory_utilization",),
+    "vllm.max_model_len": ("vllm.max_num_batched_tokens",),
+}
+"""What each setting of the small engine would hide or contradict."""
+
+
+def examples(backend: str, settings: Settings) -> tuple[Settings, Workload]:
     """Companions of an example, and what it generates."""
     companions: dict[str, JSON] = {}
+    if backend == "vllm":
+        companions |= {
+            path: value
+            for path, value in SMALL_ENGINE.items()
+            if not any(named.startswith(_HIDDEN[path]) for named in settings)
+        }
     if "parallelism.strategy" in settings and "parallelism.degree" not in settings:
         # left out it means all devices; here two processes stand for them, with padded batches for each
         companions["parallelism.degree"] = 2

@@ -9,6 +9,13 @@ from matrix.sections import VLLM
 LOSSLESS, FREE = OutputRule.LOSSLESS, OutputRule.FREE
 CUDA = ("cuda",)
 
+SMALL_ENGINE: dict[str, JSON] = {
+    "vllm.enforce_eager": True,
+    "vllm.max_model_len": 512,
+    "vllm.kv_cache_memory_bytes": 64 << 20,
+}
+"""An engine that is up in a second. What one of these would hide withdraws it in its companions."""
+
 
 def engine(
     name: str,
