@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 class Building:
-    """Facts noted during one load of the engine path."""
+    """Facts noted during one load."""
 
     def __init__(self, reads: Reads) -> None:
         self.reads = reads
-        self.builds = 0
-        self.strongly_typed: bool | None = None
+        self.builds: int | None = None
+        self.fullgraph: bool | None = None
+        """Of the compiled model; None where none was compiled."""
+        self.network: dict[str, JSON] = {}
         self.model: dict[str, JSON] = {}
         self.rows = 0
         self.batches = 0
@@ -35,8 +37,10 @@ class Building:
         self.data = hashlib.sha256()
 
     def facts(self) -> dict[str, JSON]:
-        """What was noted; nothing of calibration where none ran."""
-        found: dict[str, JSON] = {"build": {"builds": self.builds, "strongly_typed": self.strongly_typed}}
+        """What was noted; nothing of what did not take place."""
+        found: dict[str, JSON] = {}
+        if self.builds is not None:
+            found["build"] = {"builds": self.builds, **self.network}
         if self.model:
             found["model"] = self.model
         if self.batches:
@@ -50,12 +54,16 @@ class Building:
         return found
 
     @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
+    def watch(self, *, engine_path: bool) -> Iterator[None]:
         """Note for the time of a load."""
-        with contextlib.ExitStack() as stack:
-            for name, module, owner, attribute, noting in (
+        places: list[tuple[str, str, str, str, Callable[..., Any]]] = [
+            ("torch_compile.fullgraph", "torch", "", "compile", self._compiled)
+        ]
+        if engine_path:
+            self.builds = 0
+            places = [
                 ("build", "tensorrt_llm.builder", "Builder", "build_engine", self._network),
-                ("build.model", "tensorrt_llm.llmapi.llm_utils", "", "build", self._built),
+                ("model", "tensorrt_llm.llmapi.llm_utils", "", "build", self._built),
                 (
                     "calibration",
                     "tensorrt_llm.quantization.quantize_by_modelopt",
@@ -63,15 +71,28 @@ class Building:
                     "quantize_model",
                     self._calibrated,
                 ),
-            ):
-                noted = _noted(module, owner, attribute, noting)
-                self.reads(name, partial(stack.enter_context, noted))
+            ]
+        with contextlib.ExitStack() as stack:
+            for name, module, owner, attribute, noting in places:
+                self.reads(name, partial(stack.enter_context, _noted(module, owner, attribute, noting)))
             yield
 
+    def _compiled(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Only a whole model counts: upstream compiles small functions in any case."""
+        if args and hasattr(args[0], "named_parameters"):
+            self.fullgraph = bool(kwargs.get("fullgraph"))
+        return original(*args, **kwargs)
+
     def _network(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self.builds += 1
-        network = next((item for item in (*args, *kwargs.values()) if hasattr(item, "trt_network")), None)
-        self.strongly_typed = self.reads("build.strongly_typed", lambda: _strongly_typed(network))
+        self.builds = (self.builds or 0) + 1
+        given = (*args, *kwargs.values())
+        network: Any = next((item for item in given if hasattr(item, "trt_network")), None)
+        config: Any = next((item for item in given if hasattr(item, "trt_builder_config")), None)
+        self.network = self.reads.group(
+            "build",
+            strongly_typed=lambda: _strongly_typed(network),
+            optimization_level=lambda: int(config.trt_builder_config.builder_optimization_level),
+        )
         return original(*args, **kwargs)
 
     def _built(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:

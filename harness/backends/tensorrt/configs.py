@@ -113,6 +113,8 @@ def config_arguments(settings: Declared, model: str, plain: Mapping[str, Any], c
         fields = _fields(group, settings, calls)
         if group.name == "LoraConfig" and "lora_dir" in fields:
             fields["lora_dir"] = [beside(model, folder) for folder in fields["lora_dir"]]
+        if group.name == "CalibConfig" and "calib_dataset" in fields:
+            fields["calib_dataset"] = beside(model, str(fields["calib_dataset"]))
         if group.name == "BuildConfig" and fields:
             # left out, they would be the object's own defaults, which silently win over what LLM is given
             fields |= {name: plain[name] for name in SIZES if name in plain}

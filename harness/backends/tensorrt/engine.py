@@ -10,7 +10,7 @@ from harness.backends.settings import passthrough
 from harness.backends.tensorrt.arguments import llm_arguments, on_engine_path
 from harness.backends.tensorrt.building import Building
 from harness.backends.tensorrt.configs import config_arguments, find
-from harness.backends.tensorrt.enginefiles import describe_files, now_ns
+from harness.backends.tensorrt.enginefiles import describe_files, engines_in
 from harness.backends.tensorrt.generate import Run
 from harness.backends.tensorrt.readback import describe_engine
 from harness.backends.tensorrt.reads import Reads
@@ -61,15 +61,12 @@ class TensorRTEngine:
         elif "enable_build_cache" in arguments:
             arguments["enable_build_cache"] = not arguments["enable_build_cache"]
         reads = Reads()
-        began, building = now_ns(scratch), Building(reads)
-        if builds:
-            with building.watch():
-                llm = calls(name, LLM, **arguments)
-        else:
+        known, building = engines_in(scratch), Building(reads)
+        with building.watch(engine_path=builds):
             llm = calls(name, LLM, **arguments)
-        facts = {"path": path, **describe_engine(llm, reads)}
+        facts = {"path": path, **describe_engine(llm, building, reads), **building.facts()}
         if builds:
-            facts |= {**describe_files(llm, began, reads), **building.facts()}
+            facts |= describe_files(llm, known, reads)
         width = plain.get("max_beam_width")
         return cls(llm, Requests(job.model, width), {**facts, "unread": reads.unread})
 

@@ -10,17 +10,27 @@ if TYPE_CHECKING:
     from harness.backends.tensorrt.reads import Reads
     from harness.jsontypes import JSON
 
+SUFFIX = ".engine"
 
-def describe_files(llm: Any, since_ns: int, reads: Reads) -> dict[str, JSON]:
-    """Facts about the engine that `llm` runs; `since_ns` is the file system's time when its load began."""
+Stamp = tuple[int, int]
+"""A file's inode, and when it was written, in nanoseconds."""
+
+
+def engines_in(folder: Path) -> set[Stamp]:
+    """The engine files somewhere below `folder`."""
+    return {_stamp(path) for path in folder.rglob(f"*{SUFFIX}")}
+
+
+def describe_files(llm: Any, known: set[Stamp], reads: Reads) -> dict[str, JSON]:
+    """Facts about the engine that `llm` runs; `known` are those that were there when its load began."""
     folder = reads("engine_files", lambda: Path(llm._engine_dir))
     if folder is None:
         return {}
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".engine", ".json", ".safetensors"})
-    engines = [path for path in files if path.suffix == ".engine"]
+    files = sorted(path for path in folder.iterdir() if path.suffix in {SUFFIX, ".json", ".safetensors"})
+    engines = [path for path in files if path.suffix == SUFFIX]
     facts: dict[str, JSON] = {
         "engine_files": [_file(path) for path in files],
-        "engine_built": any(path.stat().st_mtime_ns >= since_ns for path in engines),
+        "engine_built": any(_stamp(path) not in known for path in engines),
         "engine_config": reads("engine_config", lambda: json.loads((folder / "config.json").read_text())),
         "build_steps": reads(
             "build_steps",
@@ -32,14 +42,9 @@ def describe_files(llm: Any, since_ns: int, reads: Reads) -> dict[str, JSON]:
     return facts
 
 
-def now_ns(folder: Path) -> int:
-    """The time that a file made in `folder` now would have: clocks of files are coarser than others."""
-    mark = folder / "now"
-    mark.write_bytes(b"")
-    try:
-        return mark.stat().st_mtime_ns
-    finally:
-        mark.unlink()
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _file(path: Path) -> JSON:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import Observation
 from harness.backends.planning import plan
 from harness.backends.tensorrt.outputs import Told
+from harness.backends.torchside import peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,10 @@ class Run:
         self.requests = requests
         self.job = job
         self.calls = calls
-        self.told = Told(job.instruments)
+        bias = job.settings.get("tensorrt.embedding_bias") or {}
+        self.told = Told(
+            job.instruments, frozenset(int(token) for token in bias) if isinstance(bias, dict) else frozenset()
+        )
         self.arrivals: list[float] = []
         self.seconds = 0.0
         self.start = time.perf_counter()
@@ -59,7 +62,7 @@ class Run:
             self._arrived(batch)
         began = time.perf_counter()
         prompts = [self.prompts[index] for index in batch]
-        found = self.calls("LLM.generate", self.llm.generate, prompts, params, use_tqdm=False, **self.others)
+        found = self.calls("LLM.generate", self.llm.generate, prompts, params, use_tqdm=False, **self._own(batch))
         seconds = time.perf_counter() - began
         for index, result in zip(batch, found, strict=True):
             self.told.take(result, params, index, seed)
@@ -100,7 +103,7 @@ class Run:
             self.prompts[index],
             params,
             streaming=bool(self.streaming),
-            **self.others,
+            **self._own((index,), alone=True),
         )
         async for part in result:
             first = part.outputs[0]
@@ -117,6 +120,13 @@ class Run:
             tokens, characters = count, len(text)
         self.told.take(result, params, index, seed)
 
+    def _own(self, batch: tuple[int, ...], *, alone: bool = False) -> dict[str, Any]:
+        """The further arguments for these prompts: a salt a prompt is cut to the batch."""
+        own = dict(self.others)
+        if isinstance(salts := own.get("cache_salt"), list):
+            own["cache_salt"] = salts[batch[0]] if alone else [salts[index] for index in batch]
+        return own
+
     def _arrived(self, batch: tuple[int, ...]) -> None:
         """Note that these prompts are handed over now."""
         self.arrivals += [time.perf_counter() - self.start] * len(batch)
@@ -127,7 +137,8 @@ class Run:
         observation["arrivals"] = self.arrivals
         observation["batches"] = [list(batch) for batch in self.plan.batches]
         observation["seconds"] = self.seconds
-        observation["memory"] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if memory := witness.reads("memory", peak_memory):
+            observation["memory"] = memory
         planned: list[JSON] = list(self.plan.moments or ())
         observation["resolved"] |= {"planned_arrivals": planned, "unread": dict(witness.reads.unread)}
         return observation

@@ -21,6 +21,8 @@ class Told:
     """What was told so far, and which request belongs to which prompt."""
 
     instruments: frozenset[str] = frozenset()
+    biased: frozenset[int] = frozenset()
+    """Ids whose logits were asked to be moved."""
     outputs: list[Output] = field(default_factory=list)
     sequences: list[dict[str, JSON]] = field(default_factory=list)
     beams: list[dict[str, JSON]] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Told:
         if prompt not in self.logits and rows.shape[0]:
             self.logits[prompt] = first_logits(rows)
         if "scores" in self.instruments:
-            self.steps += steps_of(rows, asked, output, end)
+            self.steps += steps_of(rows, asked, output, {*self.biased, *(() if end is None else (end,))}, end)
 
     def observation(self, witness: Witness) -> Observation:
         """Everything told, and what was noted meanwhile."""
@@ -103,8 +105,9 @@ class Told:
             "outputs": sorted(self.outputs, key=lambda output: (output["seed"], output["prompt"])),
             "sequences": self.sequences,
             "chunks": self.chunks,
-            "forwards": _forwards(witness.iterations, scheduled),
         }
+        if forwards := _forwards(witness.iterations, scheduled):
+            observation["forwards"] = forwards
         if scheduled:
             observation["scheduled"] = [{"requests": [list(item) for item in step]} for step in scheduled]
         if self.cached:
@@ -117,13 +120,7 @@ class Told:
             observation["logits"] = [self.logits[prompt] for prompt in sorted(self.logits)]
         if self.steps:
             observation["steps"] = self.steps
-        observation["resolved"] = {
-            "iterations": list(witness.iterations),
-            "returned": list(self.returned),
-            "cuda_graphs": {"replays": {str(size): count for size, count in sorted(witness.replays.items())}},
-        }
-        if witness.events is not None:
-            observation["resolved"]["cache_events"] = witness.events
+        observation["resolved"] = {"returned": list(self.returned), **witness.resolved()}
         return observation
 
 

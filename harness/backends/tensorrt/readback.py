@@ -8,47 +8,49 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import processes, snapshot
 from harness.backends.base import describe
 from harness.backends.tensorrt.reads import Reads
+from harness.backends.torchside import hub_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from harness.backends.tensorrt.building import Building
     from harness.jsontypes import JSON
 
 
-def describe_engine(llm: Any, reads: Reads) -> dict[str, JSON]:
-    """Facts about a loaded `LLM`."""
-    executor = reads("executor", lambda: llm._executor)
+def describe_engine(llm: Any, building: Building, reads: Reads) -> dict[str, JSON]:
+    """Facts about a loaded `LLM`, whose load `building` saw."""
+    executor: Any = reads("executor", lambda: llm._executor)
     facts: dict[str, JSON] = {
         "pid": os.getpid(),
         "engine_class": f"{type(llm).__module__}.{type(llm).__qualname__}",
         "executor_class": type(executor).__name__,
-        "args": reads("args", lambda: {"class": type(llm.args).__name__, **_plain(llm.args.model_dump(mode="python"))}),
-        "commit": reads("commit", lambda: _commit(llm)),
         "workers": [{"pid": pid} for pid in sorted(processes.tree(os.getpid()) - {os.getpid()})],
         "gpus": [
             {name: gpu[name] for name in ("index", "memory_bytes", "free_bytes")}
             for gpu in snapshot.gpus()
             if isinstance(gpu, dict)
         ],
+        **reads.group(
+            "", args=lambda: _arguments(llm.args), commit=lambda: hub_snapshot([f"{llm._hf_model_dir}/config.json"])
+        ),
     }
     if hasattr(executor, "engine") and hasattr(executor.engine, "model_engine"):
-        facts |= _live(executor.engine, reads)
+        facts |= _live(executor.engine, building, reads)
     return facts
 
 
-def _live(executor: Any, reads: Reads) -> dict[str, JSON]:
+def _live(executor: Any, building: Building, reads: Reads) -> dict[str, JSON]:
     """Facts about upstream's `PyExecutor`, where it runs in this process."""
     runner = executor.model_engine
-    model = reads("model", lambda: runner.model)
     facts: dict[str, JSON] = {
         "executor": reads.group(
             "executor",
+            model_engine=lambda: type(runner).__name__,
             event_loop=lambda: executor.event_loop.__name__,
             sampler=lambda: type(executor.sampler).__name__,
             scheduler=lambda: type(executor.scheduler).__name__,
@@ -62,13 +64,13 @@ def _live(executor: Any, reads: Reads) -> dict[str, JSON]:
             autotuned=_autotuned,
             peft=lambda: _peft(_manager(executor, "PEFT_CACHE_MANAGER")),
         ),
-        "kv_cache": _cache(reads("kv_cache", lambda: _manager(executor, "KV_CACHE_MANAGER")), reads),
-        "cuda_graph": _graphs(reads("cuda_graph", lambda: runner.cuda_graph_runner), reads),
-        "torch_compile": reads("torch_compile", lambda: _compiled(runner)),
+        **reads.group("", torch_compile=lambda: _compiled(runner, building.fullgraph)),
     }
-    if model is not None:
-        facts |= reads("model", lambda: _model(model)) or {}
-    return facts
+    if manager := reads("kv_cache", lambda: _manager(executor, "KV_CACHE_MANAGER")):
+        facts["kv_cache"] = _cache(manager, reads)
+    if graphs := reads("cuda_graph", lambda: runner.cuda_graph_runner):
+        facts["cuda_graph"] = _graphs(graphs, reads)
+    return facts | (reads("model", lambda: _model(runner.model)) or {})
 
 
 def _manager(executor: Any, kind: str) -> Any:
@@ -121,9 +123,6 @@ def _backend_of(name: str) -> str:
 
 
 def _cache(manager: Any, reads: Reads) -> dict[str, JSON]:
-    if manager is None:
-        return {}
-
     def buffers() -> list[Any]:
         return [manager.get_buffers(layer) for layer in manager.layer_offsets]
 
@@ -142,8 +141,6 @@ def _cache(manager: Any, reads: Reads) -> dict[str, JSON]:
 
 
 def _graphs(runner: Any, reads: Reads) -> dict[str, JSON]:
-    if runner is None:
-        return {}
     return reads.group(
         "cuda_graph",
         enabled=lambda: bool(runner.enabled),
@@ -158,7 +155,7 @@ def batch_size(key: Any) -> int:
     return int(key[0] if isinstance(key, tuple) else key)
 
 
-def _compiled(runner: Any) -> dict[str, JSON]:
+def _compiled(runner: Any, fullgraph: bool | None) -> dict[str, JSON]:
     """What torch.compile made, {} where it was not asked."""
     if not runner._torch_compile_enabled:
         return {}
@@ -168,6 +165,7 @@ def _compiled(runner: Any) -> dict[str, JSON]:
     backend = runner._torch_compile_backend
     return {
         "graphs": int(graphs),
+        "fullgraph": fullgraph,
         "inductor": bool(backend.enable_inductor),
         "piecewise_sizes": [int(size) for size in backend.capture_num_tokens or ()],
     }
@@ -200,12 +198,7 @@ def _peft(manager: Any) -> dict[str, JSON] | None:
     }
 
 
-def _commit(llm: Any) -> str | None:
-    """The snapshot of a hub cache that the model came from, None outside of one."""
-    parts = Path(str(llm._hf_model_dir)).parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, JSON]:
-    """What of an arguments object can be told in a line: values, and config objects by their fields."""
-    return {name: describe(value) for name, value in fields.items() if name not in {"tokenizer", "mpi_session"}}
+def _arguments(args: Any) -> dict[str, JSON]:
+    """What upstream made of the arguments: values, and config objects by their fields."""
+    fields = args.model_dump(mode="python", exclude={"tokenizer", "mpi_session"})
+    return {"class": type(args).__name__, **{name: describe(value) for name, value in fields.items()}}

@@ -29,8 +29,11 @@ class Reads:
             return None
 
     def group(self, name: str, **reads: Callable[[], Any]) -> dict[str, JSON]:
-        """The facts of one thing that could be read."""
-        before = len(self.unread)
-        found = {key: self(f"{name}.{key}", read) for key, read in reads.items()}
-        failed = list(self.unread)[before:]
-        return {key: value for key, value in found.items() if f"{name}.{key}" not in failed}
+        """The facts of one thing that could be read; a fact that could not is left out."""
+        found: dict[str, JSON] = {}
+        for key, read in reads.items():
+            full = f"{name}.{key}".lstrip(".")
+            value = self(full, read)
+            if full not in self.unread:
+                found[key] = value
+        return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.backends.base import Output, Step
     from harness.jsontypes import JSON
 
-LIKELIEST = 64
+LIKELIEST = 128
 CONTEXT = 512
 """Most ids whose logits, and most ids whose counts, a step lists."""
 
@@ -27,13 +27,14 @@ def first_logits(rows: Any) -> list[float]:
     return thin(rows[0])
 
 
-def steps_of(rows: Any, asked: Sequence[int], output: Output, end: int | None) -> list[Step]:
+def steps_of(rows: Any, asked: Sequence[int], output: Output, also: set[int], end: int | None) -> list[Step]:
     """One summary a generated token.
 
     Args:
         rows: logits, one row a token.
         asked: ids of the prompt.
         output: what was generated.
+        also: ids whose logits are listed in any case.
         end: id that ends the request.
     """
     import torch
@@ -46,9 +47,7 @@ def steps_of(rows: Any, asked: Sequence[int], output: Output, end: int | None) -
         own = float(shares[token])
         above = shares > own
         ids = list(dict.fromkeys([*before, *after]))[:CONTEXT]
-        listed = {*logits.topk(min(LIKELIEST, logits.shape[0])).indices.tolist(), *ids, token}
-        if end is not None:
-            listed.add(end)
+        listed = {*logits.topk(min(LIKELIEST, logits.shape[0])).indices.tolist(), *ids, token, *also}
         step: dict[str, JSON] = {
             "prompt": output["prompt"],
             "seed": output["seed"],

@@ -65,7 +65,7 @@ class Witness:
         self.reads = reads
         self.steps: list[list[list[int]]] = []
         """Of each step, see `scheduled`."""
-        self.replays: Counter[int] = Counter()
+        self.replays: Counter[int] | None = None
         self.iterations: list[dict[str, JSON]] = []
         self.events: int | None = None
         self._wrapped: list[tuple[Any, str]] = []
@@ -77,9 +77,7 @@ class Witness:
         executor: Any = getattr(getattr(self.llm, "_executor", None), "engine", None)
         if hasattr(executor, "model_engine"):
             self.reads("scheduled", lambda: self._wrap(executor.model_engine, "forward", self._forward))
-            self.reads(
-                "cuda_graphs", lambda: self._wrap(executor.model_engine.cuda_graph_runner, "replay", self._replay)
-            )
+            self.reads("cuda_graphs", lambda: self._watch_graphs(executor.model_engine.cuda_graph_runner))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,6 +85,21 @@ class Witness:
             delattr(thing, name)
         self.iterations = [brief(item) for item in self._statistics(LATE_S)]
         self.events = self._cache_events(LATE_S)
+
+    def resolved(self) -> dict[str, JSON]:
+        """What was noted besides steps; what could not be is left out."""
+        found: dict[str, JSON] = {}
+        if self.iterations:
+            found["iterations"] = list(self.iterations)
+        if self.replays is not None:
+            found["cuda_graphs"] = {"replays": {str(size): count for size, count in sorted(self.replays.items())}}
+        if self.events is not None:
+            found["cache_events"] = self.events
+        return found
+
+    def _watch_graphs(self, runner: Any) -> None:
+        self._wrap(runner, "replay", self._replay)
+        self.replays = Counter()
 
     def _wrap(self, thing: Any, name: str, noting: Callable[..., Any]) -> None:
         original = getattr(thing, name)
@@ -105,8 +118,8 @@ class Witness:
             self.steps.append(requests)
 
     def _replay(self, key: Any, *_: Any, **__: Any) -> None:
-        if (size := self.reads("cuda_graphs", lambda: batch_size(key))) is not None:
-            self.replays[size] += 1
+        if self.replays is not None:
+            self.replays[self.reads("cuda_graphs", lambda: batch_size(key))] += 1
 
     def _statistics(self, wait_s: float) -> list[dict[str, Any]]:
         found = self.reads("iterations", lambda: list(self.llm.get_stats(timeout=wait_s)))

@@ -1,0 +1,5 @@
+"""Names that upstream keeps here."""
+
+from tensorrt_llm._interface import TYPES
+
+LoraConfig = TYPES["LoraConfig"]
