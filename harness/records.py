@@ -10,8 +10,9 @@ import json
 from collections import Counter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
+from harness.snapshot import is_stand_in
 from harness.verdict import Cause, Outcome
 
 FORMAT: Final = 1
@@ -57,6 +58,14 @@ class BackendInfo(_Record):
     platform: str | None = None
     unavailable: str | None = None
     """Why the backend could not be described; its cells are then `not_run`."""
+
+    @field_validator("packages")
+    @classmethod
+    def _real(cls, packages: dict[str, str | None]) -> dict[str, str | None]:
+        """What was seen of a stand-in says nothing of the library, and is no result."""
+        if fakes := [f"{name} {version}" for name, version in packages.items() if is_stand_in(version)]:
+            raise ValueError(f"{', '.join(fakes)} is a stand-in: no result can come from it")
+        return packages
 
     @property
     def device(self) -> str:
