@@ -42,7 +42,6 @@ class TensorRTQuantizationConfig(Section):
             "int4_awq",
             "W4A8_AWQ",
             "FP8_PER_CHANNEL_PER_TOKEN",
-            "NVFP4",
         ]
         | None
     ) = opt(
