@@ -147,7 +147,7 @@ def test_the_command_shows_what_changed_and_is_red(project: Path) -> None:
     edit(project, *RAISES)
     done = paramatrix(project, "run", "-k", "raise")
     assert done.returncode == 1
-    assert "pytorch-passthrough_kwargs=raise: ❌ ignored → ❌ rejected_by_backend" in done.stdout
+    assert "pytorch-passthrough_kwargs=raise: verdict changed: ❌ ignored → ❌ rejected_by_backend" in done.stdout
     assert "  reason: the toy forgets" in done.stdout
     assert (project / "reports" / "parameter-support-matrix.md").exists(), "and the pages are written all the same"
 
