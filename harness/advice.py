@@ -64,7 +64,7 @@ def _measured(case: UseCase, results: Results, figures: Figures) -> Advice | Non
         figure = figures(record, case.figure) if record and case.figure else None
         if record is None or figure is None or record.verdict is not Outcome.PASS:
             continue
-        info = results.runs[record.run].backends[backend]
+        info = results.info(record)
         circumstances.add((info.device, info.model, info.model_hash))
         found[backend] = figure
     if len(found) < 2 or len(circumstances) > 1:

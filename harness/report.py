@@ -111,11 +111,12 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
     known = [title for title in order if title in rows]
     known += sorted(set(rows) - set(known))
     marks = _marks(sources)
+    absent = {(source.run, source.backend) for source in sources if source.info.unavailable}
     return [
         Section(
             title,
             [
-                _row(name, cells, marks)
+                _row(name, cells, marks, absent)
                 for name, cells in sorted(rows[title].items(), key=lambda item: natural(item[0]))
             ],
         )
@@ -123,7 +124,12 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
     ]
 
 
-def _row(name: str, cells: dict[str, CellRecord | None], marks: dict[tuple[str, str], str]) -> Row:
+def _row(
+    name: str,
+    cells: dict[str, CellRecord | None],
+    marks: dict[tuple[str, str], str],
+    absent: set[tuple[str, str]],
+) -> Row:
     symbols, notes = [], []
     for backend in COLUMNS:
         if backend not in cells:
@@ -135,7 +141,9 @@ def _row(name: str, cells: dict[str, CellRecord | None], marks: dict[tuple[str, 
             notes.append(f"{backend}: planned, not measured: the run was interrupted")
             continue
         symbols.append(symbol(cell) + marks.get((cell.run, backend), ""))
-        if cell.verdict is not Outcome.PASS:
+        if (cell.run, backend) in absent:
+            notes.append(f"{backend}: {cell.cause.value}")  # the reason stands once, where the runs are listed
+        elif cell.verdict is not Outcome.PASS:
             notes.append(_cut(f"{backend}: {cell.cause.value}: {cell.reason}"))
         elif cell.note or cell.rejected_by_validation:
             refused = ["works, though our own validation refuses it"] if cell.rejected_by_validation else []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.records import LINE, CellRecord, Planned, RunRecord
+from harness.records import LINE, BackendInfo, CellRecord, Planned, RunRecord
 from harness.verdict import Outcome
 
 
@@ -56,6 +56,10 @@ class Results:
     def measured(self) -> list[CellRecord]:
         """Records of planned cells: the rest is of rows that the matrix no longer has."""
         return [self.cells[cell] for cell in self.planned if cell in self.cells]
+
+    def info(self, cell: CellRecord) -> BackendInfo:
+        """What a cell was measured on."""
+        return self.runs[cell.run].backends[cell.backend]
 
     def counts(self, backend: str) -> dict[Outcome, int]:
         """Planned cells of a backend by outcome."""
