@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -67,9 +68,21 @@ def setup(
 ) -> None:
     """Make the backends' environments from their pinned requirements."""
     project = find().at(parse_versions(version or ()))
-    for name in _columns(project, backends) or _pinned(project):
+    asked_for = _columns(project, backends)
+    for name in asked_for or _pinned(project):
+        if command := project.configured(name):
+            typer.echo(f"{project.named(name)}: no environment is made: its host is started by {shlex.join(command)}")
+            continue
         files = environments.requirement_files(project.requirement_folder(name), cuda=environments.has_nvidia_gpu())
-        if environments.make(project.environment(name), files):
+        try:
+            made = environments.make(project.environment(name), files)
+        except environments.SetupError as error:
+            if asked_for:
+                raise
+            # the other columns can be measured; this one is told as not run
+            typer.echo(f"{name}: not installed: {error}", err=True)
+            continue
+        if made:
             typer.echo(f"{project.named(name)}: environment ready in {project.environment(name)}")
 
 

@@ -127,7 +127,8 @@ def serve(name: str, keep: int) -> int:
     folder = scratch.make(os.environ.get(scratch.MARK, ""))
     scratch.use_for_temporary_files(folder.path)
     try:
-        backend.preload()
+        with processes.ending_with(wire.read_fd):
+            backend.preload()
     except Exception as error:  # noqa: BLE001 - an import can raise anything
         folder.remove()
         wire.send({"event": "failed", "type": type(error).__name__, "message": str(error)})
