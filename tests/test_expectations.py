@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -256,10 +257,9 @@ def accept(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         contextlib.chdir(project),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch,
+        mock.patch.object(sys, "argv", ["paramatrix", "accept", *arguments]),
         pytest.raises(SystemExit) as ended,
     ):
-        patch.setattr(sys, "argv", ["paramatrix", "accept", *arguments])
         cli.main()
     return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
