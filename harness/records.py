@@ -123,10 +123,14 @@ class Evidence(_Record):
     resolved: dict[str, Json] | None
     """Read back from live upstream objects."""
     observed: dict[str, Json] | None
-    """{"effect", "holds", "saw", "forwarded", "output"} of the treated run, or {"failure": …}; `forwarded`
-    lists the upstream arguments that the control did not get."""
+    """{"effect", "holds", "saw", "forwarded", "output", "rests_on", "relative_error", "outputs"} of the treated
+    run, or {"failure": …}. `forwarded` lists the upstream arguments that the control did not get, `rests_on` the
+    observations that the verdict was read from; `relative_error` is that of the logits, where these are among
+    them; `outputs` are the first token ids generated, by seed and prompt."""
     control: dict[str, Json] | None
-    """{"contrast", "holds", "saw"} of the control, or {"contrast", "failure": …}."""
+    """{"contrast", "holds", "saw", "calls", "resolved", "outputs"} of the control, or {"contrast", "failure": …}.
+    `calls` are its upstream calls, where a number stands for the call at that place of `forwarded`; `resolved`
+    has of its read-back what the verdict rests on, by path."""
 
 
 class Timing(_Record):
@@ -170,6 +174,8 @@ class CellRecord(_Record):
     evidence: Evidence
     timing: Timing
     attempts: list[AttemptRecord]
+    by_harness: bool = False
+    """True when the harness itself does what the parameter asks for: upstream has no argument for it."""
     rejected_by_validation: str | None = None
     """What our own validation says against the config, when it says anything."""
     note: str = ""
