@@ -254,9 +254,17 @@ def _devices(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(fewer > 0 if value == 1 else more > 0, text)
 
 
+def _weights_of_one(run: Seen) -> float:
+    """Bytes of weights in one process. Upstream's own processes, which MPI starts, can so far not be asked."""
+    size = told(run, "workers")[0].get("weight_bytes")
+    if size is None:
+        raise LookupError("the engine did not tell workers.weight_bytes")
+    return number(size)
+
+
 def _copied_attention(run: Seen, control: Seen, value: JSON) -> Shown:
     """Each process holds more of the weights than in the control: attention whole (False: less)."""
-    ours, theirs = (number(told(side, "workers")[0].get("weight_bytes")) for side in (run, control))
+    ours, theirs = (_weights_of_one(side) for side in (run, control))
     fine = ours > theirs if value else ours < theirs
     return Shown(fine, f"a process holds {ours:.0f} bytes of weights (control: {theirs:.0f})")
 
