@@ -20,6 +20,7 @@ from harness import (
     cli_diff,
     cli_drift,
     cli_lint,
+    cli_repro,
     cli_summary,
     environments,
     pages,
@@ -52,6 +53,7 @@ app.command()(cli_drift.drift)
 app.command(name="merge")(cli_summary.merge_command)
 app.command(name="summary")(cli_summary.summary_command)
 app.command()(cli_lint.lint)
+app.command()(cli_repro.repro)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: all).")]
 Versions = Annotated[
