@@ -24,6 +24,7 @@ from harness import (
     cli_summary,
     environments,
     pages,
+    replay,
     report,
     store,
 )
@@ -169,7 +170,8 @@ def report_command(
 
 def _pages(project: Project, results: store.Results, out: Path) -> list[Path]:
     known = claims.read(project.reports / claims.FILE)
-    return pages.write(project.matrix(), results, known, project.templates, out)
+    written = pages.write(project.matrix(), results, known, project.templates, out)
+    return [*written, report.save(replay.page(results, project.templates), out / replay.PAGE)]
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections import Counter
@@ -234,9 +235,14 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that change the direction of what follows."""
 
 
+def visible(line: str) -> str:
+    """A line, with what cannot be seen made visible."""
+    return _UNSEEN.sub("\ufffd", line)
+
+
 def _flat(value: object) -> str:
     """On one line, with what cannot be seen made visible."""
-    return _UNSEEN.sub("\ufffd", " ".join(str(value).split()))
+    return visible(" ".join(str(value).split()))
 
 
 def text(value: object) -> str:
@@ -286,6 +292,15 @@ def fill(templates: Path, page: str, **names: object) -> str:
     Raises:
         ReportError: the template is missing or wrong.
     """
+    try:
+        return _environment(templates).get_template(f"{page}.j2").render(**names)
+    except TemplateError as error:
+        raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def _environment(templates: Path) -> Environment:
+    """Of the templates in a folder: each is read once, and again when it changes."""
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
@@ -295,10 +310,7 @@ def fill(templates: Path, page: str, **names: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"text": text, "code": code}
-    try:
-        return environment.get_template(f"{page}.j2").render(**names)
-    except TemplateError as error:
-        raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
+    return environment
 
 
 def save(content: str, target: Path) -> Path:

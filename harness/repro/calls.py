@@ -61,6 +61,16 @@ class Run:
                 found[name] = str(value)
         return found
 
+    def check(self) -> None:
+        """Look for calls that no script can make.
+
+        Raises:
+            NotReproducible: there is one.
+        """
+        for call in self.calls:
+            if reason := self.shape.refused.get(str(call["call"]).partition(" ")[0]):
+                raise NotReproducible(reason)
+
     def load(self) -> list[Step]:
         """What comes before the first pass over the prompts."""
         return self._steps(range(self._starts()[0]))
@@ -81,8 +91,6 @@ class Run:
             if "variables" in self.calls[place]:
                 continue
             name = str(self.calls[place]["call"])
-            if reason := self.shape.refused.get(name.partition(" ")[0]):
-                raise NotReproducible(reason)
             if name in self.shape.forms:
                 form = self.shape.forms[name]
             elif name not in self.shape.modules:

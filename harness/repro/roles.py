@@ -74,6 +74,7 @@ def refusal(record: CellRecord) -> str | None:
 
 def _role(name: str, shape: Shape, calls: Sequence[Call], facts: Mapping[str, Any], read: Mapping[str, JSON]) -> Role:
     run = Run(shape, calls, _model(shape, calls))
+    run.check()
     steps = run.passes()
     if failure := facts.get("failure"):
         return Role(name, run, passes(steps, shape.prompts), {"error": _error(failure)}, None)
