@@ -21,6 +21,10 @@ def new_tokens(model, inputs, result):
         found.append(row[:length])
     return found
 '''
+_ATTENTION = """
+def attention(model):
+    return [layer.self_attn.config._attn_implementation for layer in model.model.layers]
+"""
 _LINEARS = """
 def linears(model):
     return [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
@@ -88,13 +92,14 @@ SHAPE = Shape(
     helpers={
         "cache": _CACHE,
         "layers": _LAYERS,
+        "attention": _ATTENTION,
         "count": COUNT,
         "linears": _LINEARS,
         "new_tokens": _NEW_TOKENS,
         "quantized": _QUANTIZED,
     },
     at_load={
-        "attention_implementation": "count(l.self_attn.config._attn_implementation for l in model.model.layers)",
+        "attention_implementation": "count(attention(model))",
         "device_map": "model.hf_device_map",
         "footprint_bytes": "model.get_memory_footprint()",
         "linear_classes": "count(type(m).__name__ for m in linears(model))",

@@ -23,10 +23,27 @@ def ask(llm, question):
 '''
 _ATTENTION = '''
 def attention(runner):
-    """The layers that attend."""
+    """The backend of each layer that attends."""
     layers = runner.vllm_config.compilation_config.static_forward_context.values()
-    return [layer for layer in layers if hasattr(layer, "impl")]
+    return [layer.attn_backend.get_name() for layer in layers if hasattr(layer, "impl")]
 '''
+_METHODS = '''
+def methods(runner):
+    """How each layer with weights computes."""
+    found = [m for m in runner.model.modules() if getattr(m, "quant_method", None) is not None]
+    weights = ("weight", "qweight", "output_size")
+    return [type(m.quant_method).__name__ for m in found if any(hasattr(m, w) for w in weights)]
+'''
+_EPSILONS = """
+def epsilons(runner):
+    modules = runner.model.modules()
+    return sorted({float(m.variance_epsilon) for m in modules if hasattr(m, "variance_epsilon")})
+"""
+_BLOCKS = """
+def block_sizes(runner):
+    groups = runner.kv_cache_config.kv_cache_groups
+    return sorted({group.kv_cache_spec.block_size for group in groups})
+"""
 _KEEP = '''
 def keep_logits(llm):
     """Have the model's logits kept as they are made."""
@@ -74,20 +91,27 @@ SHAPE = Shape(
         "keep_logits": _KEEP,
         "ask": _ASK,
         "attention": _ATTENTION,
+        "methods": _METHODS,
+        "epsilons": _EPSILONS,
+        "block_sizes": _BLOCKS,
         "core": _CORE,
     },
     at_load={
-        "attention_backends": "ask(llm, lambda r: count(a.attn_backend.get_name() for a in attention(r)))",
+        "attention_backends": "count(ask(llm, attention))",
         "compilation.mode": "ask(llm, lambda r: r.vllm_config.compilation_config.mode.name)",
         "config_module": "ask(llm, lambda r: type(r.vllm_config.model_config.hf_config).__module__)",
         "executor_class": "type(core(llm).model_executor).__name__",
+        "kv_cache.block_size": "ask(llm, block_sizes)",
         "kv_cache.blocks": "ask(llm, lambda r: r.kv_cache_config.num_blocks)",
         "kv_cache.bytes": "ask(llm, lambda r: sum(cache.nbytes for cache in r.kv_caches))",
         "kv_cache.dtypes": "ask(llm, lambda r: sorted({str(cache.dtype) for cache in r.kv_caches}))",
         "max_model_len": "ask(llm, lambda r: r.max_model_len)",
+        "model_class": "ask(llm, lambda r: type(r.model).__name__)",
         "model_module": "ask(llm, lambda r: type(r.model).__module__)",
+        "norm_epsilons": "ask(llm, epsilons)",
         "parameter_devices": "ask(llm, lambda r: count(p.device for p in r.model.parameters()))",
         "parameter_dtypes": "ask(llm, lambda r: count(p.dtype for p in r.model.parameters()))",
+        "quant_methods": "count(ask(llm, methods))",
         "scheduler.class": "type(core(llm).scheduler).__name__",
         "scheduler.max_num_running_reqs": "core(llm).scheduler.max_num_running_reqs",
         "scheduler.max_num_scheduled_tokens": "core(llm).scheduler.max_num_scheduled_tokens",
