@@ -15,7 +15,7 @@ FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix accept report cases drift lint test check format model bench clean
+.PHONY: help harness setup matrix accept report repro cases drift lint test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -45,6 +45,9 @@ accept: harness ## Expect from now on the verdicts of the last run
 
 report: harness ## Render the pages again from reports/results.jsonl alone
 	@$(PARAMATRIX) report $(ASKED) $(FILE)
+
+repro: harness ## Print a script that shows CELL with the upstream library alone
+	@$(PARAMATRIX) repro $(ASKED) $(FILE) '$(CELL)'
 
 cases: harness ## List the planned cells
 	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))
