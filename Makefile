@@ -46,7 +46,8 @@ accept: harness ## Expect from now on the verdicts of the last run
 report: harness ## Render the pages again from reports/results.jsonl alone
 	@$(PARAMATRIX) report $(ASKED) $(FILE)
 
-repro: harness ## Print a script that shows CELL with the upstream library alone
+repro: ## Print a script that shows CELL with the upstream library alone
+	@$(MAKE) -s harness >&2
 	@$(PARAMATRIX) repro $(ASKED) $(FILE) '$(CELL)'
 
 cases: harness ## List the planned cells
