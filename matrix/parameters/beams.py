@@ -54,10 +54,16 @@ _EIGHT: dict[str, JSON] = {"decoder.beam_search.num_beams": 8}
 Of four beams' order the penalty cannot be told: 0 and 0.5, 1 and 1.5 give the same."""
 
 _FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
+_ALONE: dict[str, JSON] = {"batching.batch_size": 1}
 
 
 def _vllm(name: str) -> dict[str, JSON]:
     return _EIGHT if name == "length_penalty" else {}
+
+
+def _tensorrt(name: str, companions: dict[str, JSON]) -> dict[str, JSON]:
+    # one at a time, since which step a request joins is the moment's, and steps are compared
+    return _EIGHT if name == "length_penalty" else {**companions, **_ALONE} if name == "early_stopping" else companions
 
 
 def _parameter(name: str, prefix: str, section: str) -> Parameter:
@@ -79,7 +85,7 @@ def _parameter(name: str, prefix: str, section: str) -> Parameter:
             # the engine is made for a number of beams
             scope=Scope.ENGINE if name == "num_beams" else Scope.REQUEST,
             probe=_TENSORRT_PROBES[name],
-            companions=_EIGHT if name == "length_penalty" else companions,
+            companions=_tensorrt(name, companions),
             needs=CUDA,
         )
     return Parameter(f"{prefix}.{name}", section=section, values=_VALUES[name], columns=columns)

@@ -17,6 +17,8 @@ _WHOLE: dict[str, JSON] = {**REUSE, "tensorrt.kv_cache.enable_partial_reuse": Fa
 _WINDOW: dict[str, JSON] = {"tensorrt.kv_cache.max_attention_window": [32]}
 _TWICE: dict[str, JSON] = {"tensorrt.enable_kv_cache_reuse": True}
 """Both at once: the second finds the first's last block in use."""
+_ELSEWHERE: dict[str, JSON] = {"tensorrt.max_batch_size": 7}
+"""An engine of its own, in whose cache no other cell left the same prompt."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     engine(
@@ -69,7 +71,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "kv_cache.copy_on_partial_reuse",
         # two that start in the same step find nothing of each other
         replace(inflight.partial_reuse, decisive=False),
-        *on_off(),
+        Value(False, contrast=True),
+        Value(True, contrast=False, companions=_ELSEWHERE),
         companions=_TWICE,
         workload=workloads.REPEATED,
     ),
@@ -101,8 +104,9 @@ PARAMETERS: tuple[Parameter, ...] = (
     request(
         "cache_salt",
         inflight.cache_salt,
-        Value(["a", "a"], contrast=["a", "b"]),
-        Value(["a", "b"]),
+        # blocks of an earlier job under the same salt would be found
+        Value(["a", "a"], contrast=["b", "c"]),
+        Value(["a", "b"], companions=_ELSEWHERE),
         companions=REUSE,
         workload=workloads.REPEATED,
     ),

@@ -22,6 +22,12 @@ _MODEL: dict[str, JSON] = {
 _AUTO: dict[str, JSON] = {"tensorrt.speculative.decoding_type": "AUTO"}
 
 
+_ALONE: dict[str, JSON] = {"batching.batch_size": 1}
+"""Which requests share a step is the moment's, so drafts are compared of one at a time."""
+_FORGETS: dict[str, JSON] = {**_NGRAM, **_ALONE, "tensorrt.speculative.is_public_pool": False}
+"""A public pool keeps what earlier jobs on the same engine put there."""
+
+
 def _others(settings: dict[str, JSON], name: str) -> dict[str, JSON]:
     return {path: value for path, value in settings.items() if path != f"tensorrt.speculative.{name}"}
 
@@ -51,7 +57,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         inflight.drafts,
         Value("draft", contrast="."),
         Value(".", contrast="draft", label="itself"),
-        companions=_others(_MODEL, "speculative_model"),
+        companions={**_others(_MODEL, "speculative_model"), **_ALONE},
         workload=workloads.VARIED,
         variant=DRAFT,
     ),
@@ -67,11 +73,20 @@ PARAMETERS: tuple[Parameter, ...] = (
         inflight.drafts,
         Value(1, contrast=4),
         Value(4, contrast=1),
-        companions=_others(_NGRAM, "max_matching_ngram_size"),
+        companions=_others(_FORGETS, "max_matching_ngram_size"),
         workload=workloads.VARIED,
     ),
     *(
-        engine(f"speculative.{name}", inflight.drafts, *on_off(), companions=_NGRAM, workload=workloads.VARIED)
-        for name in ("is_keep_all", "is_use_oldest", "is_public_pool")
+        engine(f"speculative.{name}", inflight.drafts, *on_off(), companions=_FORGETS, workload=workloads.VARIED)
+        for name in ("is_keep_all", "is_use_oldest")
+    ),
+    engine(
+        "speculative.is_public_pool",
+        inflight.drafts,
+        Value(False, contrast=True),
+        # an engine of its own: that of the control above has a pool already
+        Value(True, contrast=False, companions={"tensorrt.speculative.max_draft_len": 4}),
+        companions={**_NGRAM, **_ALONE},
+        workload=workloads.VARIED,
     ),
 )
