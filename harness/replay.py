@@ -43,7 +43,8 @@ def page(results: Results, templates: Path) -> str:
         with _undisturbed(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = pytest.main(arguments, plugins=[Replay(results), MatrixHtml(lambda: templates, results.runs.get)])
         if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
-            raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {said.getvalue().strip()[-300:]}")
+            last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
+            raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")
         content = target.read_text(encoding="utf-8")
     latest = results.latest.started if results.latest else "never"
     content = _MADE.sub(f"<p>Last measured {latest}. The page was made by ", content)

@@ -14,6 +14,7 @@ import pytest
 from harness import store
 from harness.records import CellRecord, RunRecord
 from harness.replay import PAGE, page
+from harness.report import ReportError
 from harness.store import Results
 from harness.verdict import Cause
 from tests import projects, toys
@@ -219,6 +220,13 @@ def test_a_cell_that_was_never_measured_is_on_the_page() -> None:
         "pytorch-decoder.top_k=2": "Skipped",
     }
     assert "planned, not measured" in made.details("top_k=2").text
+
+
+def test_a_template_that_is_missing_is_named_in_one_line(tmp_path: Path) -> None:
+    found = results(toys.run_record("r", toys.planned("a=1")), toys.cell_record("r", "a=1"))
+    with pytest.raises(ReportError, match=r"matrix\.html: .*cell\.html\.j2: TemplateNotFound") as error:
+        page(found, tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_rows_stand_as_on_the_other_pages() -> None:
