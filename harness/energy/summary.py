@@ -101,10 +101,16 @@ def _versus(quantity: Quantity, repeats: Sequence[Repeat], control: Sequence[Rep
         return treated
     if isinstance(against, Missing):
         return Missing(f"control: {against.reason}")
-    found = estimates.of_difference([(a.value, b.value) for a, b in zip(treated, against, strict=True)])
+    rounds = [(_rounded(a.value), _rounded(b.value)) for a, b in zip(treated, against, strict=True)]
+    found = estimates.of_difference(rounds)
     if isinstance(found, Missing):
         return found
-    return Versus(value=found.value, ci95=_ends(found.interval), rounds=found.repeats)
+    return Versus(value=found.value, ci95=_ends(found.interval), rounds=rounds)
+
+
+def _rounded(value: float) -> float:
+    """To six digits: a difference of less than a millionth is none."""
+    return float(f"{value:.6g}")
 
 
 def _values(quantity: Quantity, repeats: Iterable[Repeat]) -> list[Value] | Missing:
