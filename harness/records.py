@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from harness.energy.record import EnergyRecord
 from harness.verdict import Cause, Outcome
 
 FORMAT: Final = 1
@@ -164,6 +165,8 @@ class CellRecord(_Record):
     rejected_by_validation: str | None = None
     """What our own validation says against the config, when it says anything."""
     note: str = ""
+    energy: EnergyRecord | None = None
+    """What it cost; None where nothing ran."""
 
     @property
     def row(self) -> str:
