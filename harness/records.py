@@ -144,10 +144,10 @@ class AttemptRecord(_Record):
     new_engine: bool
 
 
-class CellRecord(_Record):
-    """A judged cell."""
+class OfCell(_Record):
+    """What is told of a cell in any file."""
 
-    record: Literal["cell"] = "cell"
+    record: str
     run: str
     """The run that measured it."""
     cell: str
@@ -156,6 +156,17 @@ class CellRecord(_Record):
     value: Json
     section: str
     scope: Literal["engine", "request"]
+
+    @property
+    def row(self) -> str:
+        """The page's row."""
+        return self.cell.removeprefix(f"{self.backend}-")
+
+
+class CellRecord(OfCell):
+    """A judged cell."""
+
+    record: Literal["cell"] = "cell"
     verdict: Outcome
     cause: Cause
     reason: str
@@ -166,12 +177,7 @@ class CellRecord(_Record):
     """What our own validation says against the config, when it says anything."""
     note: str = ""
     energy: EnergyRecord | None = None
-    """What it cost; None where nothing ran."""
-
-    @property
-    def row(self) -> str:
-        """The page's row."""
-        return self.cell.removeprefix(f"{self.backend}-")
+    """What the treated run cost, or why that is not known; None in files of before this was told."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CellRecord:
