@@ -10,7 +10,7 @@ from harness.energy.meters import Missing, Source
 from harness.energy.quality import Flag, Note, Quality, worst
 from harness.energy.quantities import QUANTITIES, Quantity, Repeat, Value
 from harness.energy.readings import Reading
-from harness.energy.record import Device, EnergyRecord, Figure, RecordNote, Versus
+from harness.energy.record import FIGURES, Device, EnergyRecord, Figure, RecordNote, Versus
 
 TOO_SHORT = "a functional cell's window is too short for a claim per token"
 _NO_SPREAD = "one window has no spread"
@@ -61,11 +61,17 @@ def summarise(
     return EnergyRecord(
         mode=mode,
         quality=Quality.UNAVAILABLE if "gross_j" not in figures else quality,
-        notes=[RecordNote(flag=note.flag, text=note.text) for note in notes],
+        # what is the reason of missing figures need not be said twice
+        notes=[RecordNote(flag=note.flag, text=note.text) for note in notes if note.text not in missing],
         devices=[_device(source) for source in sources],
         missing={reason: names for reason, names in missing.items() if names},
         **figures,
     )
+
+
+def nothing(reason: str, *, mode: Literal["functional", "measuring"]) -> EnergyRecord:
+    """The record of a cell of which nothing is known."""
+    return EnergyRecord(mode=mode, quality=Quality.UNAVAILABLE, missing={reason: list(FIGURES)})
 
 
 def _figure(quantity: Quantity, repeats: Sequence[Repeat]) -> Figure | Missing:
