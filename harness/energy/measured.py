@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -16,6 +16,9 @@ from harness.energy.quality import Flag
 from harness.energy.record import EnergyRecord
 from harness.records import OfCell, RunRecord
 from harness.store import Table
+
+FILE: Final = "energy.jsonl"
+"""Its name, beside the results that judge the same cells."""
 
 
 class _Model(BaseModel):

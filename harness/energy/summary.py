@@ -152,14 +152,16 @@ def _once(readings: Iterable[Reading]) -> list[Reading]:
 
 
 def _gathered(prefix: str, readings: Sequence[Reading]) -> list[Note]:
-    """One note a flag, with the number of windows it is of."""
+    """One note a flag, with the number of windows it is of where these are not all."""
     texts: dict[Flag, list[str]] = {}
     for reading in readings:
         for note in reading.notes:
             texts.setdefault(note.flag, []).append(note.text)
-    several = len(readings) > 1
     return [
-        Note(flag, f"{prefix}{f'{len(found)} of {len(readings)} windows: ' if several else ''}{found[0]}")
+        Note(
+            flag,
+            f"{prefix}{f'{len(found)} of {len(readings)} windows: ' if len(found) < len(readings) else ''}{found[0]}",
+        )
         for flag, found in texts.items()
     ]
 
