@@ -27,8 +27,8 @@ from harness.verdict import Cause, Outcome, Verdict
 
 R = TypeVar("R", bound=OfCell)
 
-_IDENTITY = {"run", "cell", "backend", "parameter", "value", "section"}
-"""What ties a record to its plan: declared by the project, so not to be made over."""
+_IDENTITY = {"run", "cell", "backend", "parameter", "value", "section", "model"}
+"""What ties a record to its plan and its run's header: declared by the project, so not to be made over."""
 
 
 class Session:

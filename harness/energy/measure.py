@@ -126,8 +126,10 @@ class _Measuring:
 
     def _warm_up(self, role: Role, engine: Engine) -> None:
         limit_s = self.schedule.warm_up_s
+        if not limit_s:
+            return
         attempt = _ended(role, engine.warm_up(self.schedule.slice_s, limit_s), loads=False)
-        if limit_s and not attempt.settled:
+        if not attempt.settled:
             self.unsettled[role] = Note(Flag.UNSETTLED, f"throughput had not settled after {limit_s:g} s")
 
     def _window(self, role: Role, number: int, meter: Metered, seconds: float, idle: Reading) -> None:

@@ -16,6 +16,7 @@ from harness.energy.schedule import Schedule
 from harness.failure import one_line
 from harness.host import Attempt, BackendHost, HostUnavailable
 from harness.plan import Cell, Run
+from harness.provenance import shown_model
 from harness.session import Session
 from harness.variants import VariantError
 from harness.verdict import Verdict
@@ -73,7 +74,8 @@ def measure_cell(session: Session, cell: Cell, run: str, schedule: Schedule) -> 
         measured = measure(_engines(session, cell, host), schedule, around)
     except (HostUnavailable, VariantError) as error:
         raise NotMeasured(one_line(str(error))) from None
-    return session.redacted(_record(cell, run, schedule, measured))
+    model = shown_model(cell.treated.model, session.project.root)
+    return session.redacted(_record(cell, run, model, schedule, measured))
 
 
 def _engines(session: Session, cell: Cell, host: BackendHost) -> dict[Role, Engine]:
@@ -90,7 +92,7 @@ def _engines(session: Session, cell: Cell, host: BackendHost) -> dict[Role, Engi
     }
 
 
-def _record(cell: Cell, run: str, schedule: Schedule, measured: Measured) -> MeasuredRecord:
+def _record(cell: Cell, run: str, model: str, schedule: Schedule, measured: Measured) -> MeasuredRecord:
     began = measured.windows[0].reading.window.start if measured.windows else 0.0
     return MeasuredRecord(
         run=run,
@@ -100,7 +102,7 @@ def _record(cell: Cell, run: str, schedule: Schedule, measured: Measured) -> Mea
         value=cell.value,
         section=cell.section,
         scope=cell.scope.value,
-        model=cell.treated.model,
+        model=model,
         contrast=cell.contrast,
         schedule=ScheduleRecord(**asdict(schedule)),
         energy=measured.energy,
