@@ -19,7 +19,7 @@ FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix energy accept report cases drift lint test check format model bench clean
+.PHONY: help harness setup matrix energy accept report repro cases drift lint test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -56,6 +56,10 @@ accept: harness ## Expect from now on the verdicts of the last run
 
 report: harness ## Render the pages again from reports/results.jsonl alone
 	@$(PARAMATRIX) report $(ASKED) $(FILE)
+
+repro: ## Print a script that shows CELL with the upstream library alone
+	@$(MAKE) -s harness >&2
+	@$(PARAMATRIX) repro $(ASKED) $(FILE) '$(CELL)'
 
 cases: harness ## List the planned cells
 	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))

@@ -26,8 +26,8 @@ class Measured:
     @classmethod
     def of(cls, record: CellRecord, results: Results) -> Measured:
         """A record with the versions and the device of its run."""
-        info = results.runs[record.run].backends[record.backend]
-        where = "nowhere" if info.unavailable else f"{info.libraries}, {info.device}".removeprefix(", ")
+        info = results.info(record)
+        where = "not measured" if info.unavailable else f"{info.libraries}, {info.device}".removeprefix(", ")
         return cls(record.cell, report.symbol(record), record.cause.value, where)
 
 

@@ -132,7 +132,8 @@ def hold(results: Results, known: Iterable[Expectations]) -> list[Held]:
     """
     listed = list(known)
     groups: dict[tuple[str, object], Held] = {}
-    for cell in sorted(results.measured, key=lambda cell: list(report.COLUMNS).index(cell.backend)):
+    order = {backend: index for index, backend in enumerate(report.COLUMNS)}
+    for cell in sorted(results.measured, key=lambda cell: order.get(cell.backend, len(order))):
         environment = environment_of(results, cell)
         expected = expectations.find(listed, environment)
         key = (cell.backend, expected.path if expected else environment)

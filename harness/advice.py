@@ -73,7 +73,7 @@ def _measured(case: UseCase, results: Results, costs: Measurements) -> Advice | 
         figure = claimed(record, case.figure) if record and case.figure else None
         if record is None or figure is None or verdicts.get(cell) is not Outcome.PASS:
             continue
-        info = costs.runs[record.run].backends[backend]
+        info = costs.info(record)
         metered = [(device.name, device.scope) for device in record.energy.devices]
         circumstances.add((info.device, info.model, info.model_hash, *(metered if case.figure in OF_ENERGY else ())))
         found[backend] = figure

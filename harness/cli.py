@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -20,9 +21,11 @@ from harness import (
     cli_drift,
     cli_energy,
     cli_lint,
+    cli_repro,
     cli_summary,
     environments,
     pages,
+    replay,
     report,
     store,
 )
@@ -53,6 +56,7 @@ app.command()(cli_energy.energy)
 app.command(name="merge")(cli_summary.merge_command)
 app.command(name="summary")(cli_summary.summary_command)
 app.command()(cli_lint.lint)
+app.command()(cli_repro.repro)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: all).")]
 Versions = Annotated[
@@ -69,9 +73,21 @@ def setup(
 ) -> None:
     """Make the backends' environments from their pinned requirements."""
     project = find().at(parse_versions(version or ()))
-    for name in _columns(project, backends) or _pinned(project):
+    asked_for = _columns(project, backends)
+    for name in asked_for or _pinned(project):
+        if command := project.configured(name):
+            typer.echo(f"{project.named(name)}: no environment is made: its host is started by {shlex.join(command)}")
+            continue
         files = environments.requirement_files(project.requirement_folder(name), cuda=environments.has_nvidia_gpu())
-        if environments.make(project.environment(name), files):
+        try:
+            made = environments.make(project.environment(name), files)
+        except environments.SetupError as error:
+            if asked_for:
+                raise
+            # the other columns can be measured; this one is told as not run
+            typer.echo(f"{name}: not installed: {error}", err=True)
+            continue
+        if made:
             typer.echo(f"{project.named(name)}: environment ready in {project.environment(name)}")
 
 
@@ -156,7 +172,9 @@ def report_command(
 
 def _pages(project: Project, source: Path, results: store.Results, out: Path) -> list[Path]:
     known = claims.read(project.reports / claims.FILE)
-    return pages.write(project.matrix(), results, known, project.templates, out, costs=pages.measurements(source))
+    costs = pages.measurements(source)
+    written = pages.write(project.matrix(), results, known, project.templates, out, costs=costs)
+    return [*written, report.save(replay.page(results, project.templates), out / replay.PAGE)]
 
 
 @app.command()

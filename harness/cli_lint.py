@@ -14,7 +14,7 @@ from harness import lint as checks
 from harness import pages, store
 from harness.backends import MODULES
 from harness.lint import Subject
-from harness.lint_pages import stale
+from harness.lint_pages import stale_comparison
 from harness.project import Project, find, parse_versions
 
 
@@ -50,7 +50,7 @@ def _all(project: Project) -> Iterator[str]:
         yield from _folder(project, path, path.parent, path.parent)
         for page in sorted(project.reports.glob(f"{path.parent.name}-to-*.md")):
             fresh = comparison.render(comparison.difference(store.read(path), current), project.templates)
-            yield from stale(_shown(project, page), page.read_text(encoding="utf-8"), fresh)
+            yield from stale_comparison(_shown(project, page), page.read_text(encoding="utf-8"), fresh)
 
 
 def _folder(project: Project, source: Path, folder: Path, claimed: Path, expected: Iterable[str] = ()) -> Iterator[str]:

@@ -57,7 +57,7 @@ class LimitRow:
 
 def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
     """What failed or could not be run, measured rows first; then what is only declared."""
-    cells = {record.cell: record for record in results.measured if not _unavailable(record, results)}
+    cells = {record.cell: record for record in results.measured if not results.info(record).unavailable}
     known = {cell: limit for limit in matrix.limitations for cell in limit.cells}
     rows = [_limit_row(record, results, known.get(record.cell)) for record in cells.values() if _limits(record)]
     for limit in matrix.limitations:
@@ -77,14 +77,10 @@ def absent(results: Results) -> list[tuple[str, int, str]]:
     """Backends that could not be started at all: name, number of their cells, and why."""
     found = []
     for backend in report.COLUMNS:
-        cells = [record for record in results.measured if record.backend == backend and _unavailable(record, results)]
+        cells = [cell for cell in results.measured if cell.backend == backend and results.info(cell).unavailable]
         if cells:
             found.append((backend, len(cells), f"{cells[0].cause.value}: {cells[0].reason}"))
     return found
-
-
-def _unavailable(record: CellRecord, results: Results) -> bool:
-    return results.runs[record.run].backends[record.backend].unavailable is not None
 
 
 def _limits(record: CellRecord) -> bool:

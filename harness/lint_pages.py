@@ -20,6 +20,9 @@ SYMBOLS = ("✅ˢ", *(outcome.symbol for outcome in Outcome))
 _SYMBOL = re.compile("|".join(SYMBOLS))
 _NAMED = re.compile(rf"({_SYMBOL.pattern}) $")
 """The symbol right before the name of a cell."""
+_RESOLVED = re.compile(r"^## Resolved differently\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_COUNTED = re.compile(r"- (?:Differ only in what was resolved|Unchanged): ")
+"""What a comparison shows less of, where it was told what varies by nature."""
 _SUMMARY = re.compile(
     r"<strong_open>(?P<backend>\w+)<strong_close>: (?P<passed>\d+)/(?P<planned>\d+) \((?P<share>[\d.]+)%\) "
     r"\[judged: (?P<judged>\d+), failed: (?P<failed>\d+), uncertain: (?P<uncertain>\d+), not run: (?P<not_run>\d+)\]"
@@ -64,6 +67,21 @@ def stale(name: str, committed: str | None, fresh: str) -> Iterator[str]:
                 yield f"{name}:{number}: {differs}: has {_cut(was)!r}, expected {_cut(now)!r}. {mend}"
                 return
         yield f"{name}: {differs}: its line ends differ. {mend}"
+
+
+def stale_comparison(name: str, committed: str, fresh: str) -> Iterator[str]:
+    """The same for a page of `paramatrix diff`: given `--repeat`, it leaves out what varies by nature."""
+    varies = _RESOLVED.search(fresh)
+    known, optional = fresh.splitlines(), varies.group().splitlines() if varies else []
+    old, mend = committed.splitlines(), "`paramatrix diff` renders it again."
+    for number, line in enumerate(old, 1):
+        if line not in known and not _COUNTED.match(line):
+            yield f"{name}:{number}: has {_cut(line)!r}, which is not what its results render to. {mend}"
+            return
+    for line in known:
+        if line not in old and line not in optional and not _COUNTED.match(line):
+            yield f"{name}: lacks {_cut(line)!r}, which its results render to. {mend}"
+            return
 
 
 def _cut(line: str) -> str:

@@ -13,11 +13,13 @@ from harness import acceptance, expectation_files, plan, store
 from harness.backends import MODULES
 from harness.environments import has_nvidia_gpu
 from harness.expectations import ExpectationsError
+from harness.htmlreport import MatrixHtml
 from harness.plan import Cell
 from harness.progress import Progress
 from harness.project import Project, ProjectError, find, parse_versions
 from harness.provenance import new_run_id, run_record
 from harness.records import CellRecord
+from harness.replay import conclude
 from harness.session import Session, column_models, models, snapshots
 from harness.verdict import Cause, Outcome
 from harness.watch import Watch
@@ -67,12 +69,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
     if not hasattr(config, "workerinput"):
         _check_expressions(config)
-        recorder: object = Recorder(config)
         if config.getoption("--energy") or config.getoption("--energy-budget"):
             from harness.energy.plugin import EnergyRecorder
 
-            recorder = EnergyRecorder(config)
+            config.pluginmanager.register(EnergyRecorder(config), "paramatrix-recorder")
+            return
+        recorder = Recorder(config)
         config.pluginmanager.register(recorder, "paramatrix-recorder")
+        if config.getoption("htmlpath", None):
+            html = MatrixHtml(lambda: project_of(config).templates, recorder.run_of)
+            config.pluginmanager.register(html, "paramatrix-html")
 
 
 def _check_expressions(config: pytest.Config) -> None:
@@ -185,10 +191,7 @@ def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
         expected = session.expected(cell.backend, column_models(cells_of(config))[cell.backend])
         if changed := acceptance.change(expected, record):
             pytest.fail(changed.evidence, pytrace=False)
-        if record.verdict is Outcome.FAIL:
-            pytest.fail(f"{record.cause.value}: {record.reason}", pytrace=False)
-        if record.verdict is Outcome.NOT_RUN:
-            pytest.skip(f"{record.cause.value}: {record.reason}")
+        conclude(record)
 
     return judge
 
@@ -247,6 +250,10 @@ class Recorder:
 
     def _run(self) -> str:
         return self.config.stash.setdefault(_RUN, new_run_id())
+
+    def run_of(self, run: str) -> RunRecord | None:
+        """The run's own record, once it has begun."""
+        return self.header if self.header and self.header.run == run else None
 
     def _begin(self, ids: list[str]) -> None:
         if self.header is not None or not ids or self.config.getoption("collectonly"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -28,6 +29,22 @@ def adopt_orphans() -> None:
     See prctl(2), PR_SET_CHILD_SUBREAPER.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+@contextlib.contextmanager
+def ending_with(fd: int) -> Iterator[None]:
+    """End this process at once when the other end of `fd`, on which nothing may come meanwhile, is closed.
+
+    For code that cannot look at `fd` because it may never return, where no signal of the caller's arrives: in a
+    container, on another machine. The kernel does it, by SIGIO, whose default is the end of the process.
+    """
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,6 +18,8 @@ from harness.declare import Matrix
 from harness.energy.schedule import Schedule
 from harness.host import Launcher, Limits
 
+LAUNCHER = "PARAMATRIX_LAUNCHER_"
+"""And a backend's name in capitals: the environment variable with the command that starts its host."""
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+]*")
 """Nothing that would lead out of a folder."""
 
@@ -96,10 +100,32 @@ class Project:
         """The folder of its requirement files."""
         return self.requirements / self.named(backend)
 
+    def configured(self, backend: str) -> tuple[str, ...] | None:
+        """The command that was configured to start `backend`'s host, by its environment variable or in the table.
+
+        Raises:
+            ProjectError: the variable holds no command.
+        """
+        name = self.named(backend)
+        variable = LAUNCHER + re.sub(r"[^A-Z0-9]", "_", name.upper())
+        if (text := os.environ.get(variable)) is None:
+            return self.launchers.get(name)
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise ProjectError(f"{variable}={text!r} is no command: {error}") from None
+        if not words:
+            raise ProjectError(f"{variable} is empty: expected a command like docker/launch IMAGE, or unset it")
+        return tuple(words)
+
     def launcher(self, backend: str) -> Launcher:
-        """How to start `backend`'s host: the configured command, or its environment's interpreter."""
-        default = (str(self.environment(backend) / "bin" / "python"),)
-        return Launcher(self.launchers.get(self.named(backend), default), version=self.versions.get(backend))
+        """How to start `backend`'s host: the configured command, or its environment's interpreter.
+
+        A command with a slash in it is meant from the project's root.
+        """
+        command = self.configured(backend) or (str(self.environment(backend) / "bin" / "python"),)
+        program = str(self.root / command[0]) if "/" in command[0] else command[0]
+        return Launcher((program, *command[1:]), version=self.versions.get(backend))
 
     def installed(self) -> list[str]:
         """Backends whose interpreter exists."""

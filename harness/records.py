@@ -10,9 +10,10 @@ import json
 from collections import Counter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from harness.energy.record import EnergyRecord
+from harness.snapshot import is_stand_in
 from harness.verdict import Cause, Outcome
 
 FORMAT: Final = 1
@@ -58,6 +59,14 @@ class BackendInfo(_Record):
     platform: str | None = None
     unavailable: str | None = None
     """Why the backend could not be described; its cells are then `not_run`."""
+
+    @field_validator("packages")
+    @classmethod
+    def _real(cls, packages: dict[str, str | None]) -> dict[str, str | None]:
+        """What was seen of a stand-in says nothing of the library, and is no result."""
+        if fakes := [f"{name} {version}" for name, version in packages.items() if is_stand_in(version)]:
+            raise ValueError(f"{', '.join(fakes)} is a stand-in: no result can come from it")
+        return packages
 
     @property
     def device(self) -> str:
@@ -115,10 +124,14 @@ class Evidence(_Record):
     resolved: dict[str, Json] | None
     """Read back from live upstream objects."""
     observed: dict[str, Json] | None
-    """{"effect", "holds", "saw", "forwarded", "output"} of the treated run, or {"failure": …}; `forwarded`
-    lists the upstream arguments that the control did not get."""
+    """{"effect", "holds", "saw", "forwarded", "output", "rests_on", "relative_error", "outputs"} of the treated
+    run, or {"failure": …}. `forwarded` lists the upstream arguments that the control did not get, `rests_on` the
+    observations that the verdict was read from; `relative_error` is that of the logits, where these are among
+    them; `outputs` are the first token ids generated, by seed and prompt."""
     control: dict[str, Json] | None
-    """{"contrast", "holds", "saw"} of the control, or {"contrast", "failure": …}."""
+    """{"contrast", "holds", "saw", "calls", "resolved", "outputs"} of the control, or {"contrast", "failure": …}.
+    `calls` are its upstream calls, where a number stands for the call at that place of `forwarded`; `resolved`
+    has of its read-back what the verdict rests on, by path."""
 
 
 class Timing(_Record):
@@ -173,6 +186,8 @@ class CellRecord(OfCell):
     evidence: Evidence
     timing: Timing
     attempts: list[AttemptRecord]
+    by_harness: bool = False
+    """True when the harness itself does what the parameter asks for: upstream has no argument for it."""
     rejected_by_validation: str | None = None
     """What our own validation says against the config, when it says anything."""
     note: str = ""

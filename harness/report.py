@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections import Counter
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
 from harness import store
 from harness.records import BackendInfo, CellRecord, RunRecord
@@ -111,11 +112,12 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
     known = [title for title in order if title in rows]
     known += sorted(set(rows) - set(known))
     footnotes = marks(sources)
+    absent = {(source.run, source.backend) for source in sources if source.info.unavailable}
     return [
         Section(
             title,
             [
-                _row(name, cells, footnotes)
+                _row(name, cells, footnotes, absent)
                 for name, cells in sorted(rows[title].items(), key=lambda item: natural(item[0]))
             ],
         )
@@ -123,7 +125,12 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
     ]
 
 
-def _row(name: str, cells: dict[str, CellRecord | None], footnotes: dict[tuple[str, str], str]) -> Row:
+def _row(
+    name: str,
+    cells: dict[str, CellRecord | None],
+    footnotes: dict[tuple[str, str], str],
+    absent: set[tuple[str, str]],
+) -> Row:
     symbols, notes = [], []
     for backend in COLUMNS:
         if backend not in cells:
@@ -135,7 +142,9 @@ def _row(name: str, cells: dict[str, CellRecord | None], footnotes: dict[tuple[s
             notes.append(f"{backend}: planned, not measured: the run was interrupted")
             continue
         symbols.append(symbol(cell) + footnotes.get((cell.run, backend), ""))
-        if cell.verdict is not Outcome.PASS:
+        if (cell.run, backend) in absent:
+            notes.append(f"{backend}: {cell.cause.value}")  # the reason stands once, where the runs are listed
+        elif cell.verdict is not Outcome.PASS:
             notes.append(_cut(f"{backend}: {cell.cause.value}: {cell.reason}"))
         elif cell.note or cell.rejected_by_validation:
             refused = ["works, though our own validation refuses it"] if cell.rejected_by_validation else []
@@ -226,9 +235,14 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that change the direction of what follows."""
 
 
+def visible(line: str) -> str:
+    """A line, with what cannot be seen made visible."""
+    return _UNSEEN.sub("\ufffd", line)
+
+
 def flat(value: object) -> str:
     """On one line, with what cannot be seen made visible."""
-    return _UNSEEN.sub("\ufffd", " ".join(str(value).split()))
+    return visible(" ".join(str(value).split()))
 
 
 def text(value: object) -> str:
@@ -278,19 +292,26 @@ def fill(templates: Path, page: str, **names: object) -> str:
     Raises:
         ReportError: the template is missing or wrong.
     """
+    try:
+        return _environment(templates).get_template(f"{page}.j2").render(**names)
+    except TemplateError as error:
+        raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def _environment(templates: Path) -> Environment:
+    """Of the templates in a folder: each is read once, and again when it changes."""
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
-        autoescape=page.endswith(".svg"),  # Markdown has its own escaping: `text` and `code`
+        # Markdown has its own escaping: `text` and `code`
+        autoescape=select_autoescape(enabled_extensions=("svg.j2",), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"text": text, "code": code, "flat": flat}
-    try:
-        return environment.get_template(f"{page}.j2").render(**names)
-    except TemplateError as error:
-        raise ReportError(f"{templates / page}.j2: {type(error).__name__}: {error}") from error
+    return environment
 
 
 def save(content: str, target: Path) -> Path:

@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness import expectation_files, expectations
-from harness.declare import Shown
 from harness.energy import functional
 from harness.energy.metering import Metering
 from harness.energy.record import EnergyRecord
+from harness.evidence import evidence
 from harness.expectations import Environment, Expectations
 from harness.experiment import REUSED, Experiment, Result, unmet_need
-from harness.failure import Failure
-from harness.host import Attempt, BackendHost, HostUnavailable
+from harness.host import BackendHost, HostUnavailable
 from harness.jsontypes import JSON
 from harness.plan import Cell
 from harness.project import Project
 from harness.provenance import backend_info
-from harness.records import AttemptRecord, CellRecord, Evidence, OfCell, Timing
+from harness.records import AttemptRecord, CellRecord, OfCell, Timing
 from harness.redact import Redactor
 from harness.variants import Variants
-from harness.verdict import Cause, Outcome, Verdict
+from harness.verdict import Cause, Verdict
 
 R = TypeVar("R", bound=OfCell)
 
@@ -139,8 +138,6 @@ def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, J
 def record(cell: Cell, result: Result, energy: EnergyRecord, *, run: str, queue_s: float, wall_s: float) -> CellRecord:
     """A result as the line of the results file."""
     made = [made.attempt for made in result.attempts if made.outcome != REUSED]
-    treated = result.treated
-    seen = treated.seen if treated else None
     return CellRecord(
         run=run,
         cell=cell.id,
@@ -152,14 +149,7 @@ def record(cell: Cell, result: Result, energy: EnergyRecord, *, run: str, queue_
         verdict=result.verdict.outcome,
         cause=result.verdict.cause,
         reason=result.verdict.reason,
-        evidence=Evidence(
-            level=cell.probe.level.value if result.verdict.outcome is Outcome.PASS else None,
-            declared=cell.treated.settings,
-            forwarded=[dict(call) for call in treated.calls] if treated and treated.calls else None,
-            resolved={**seen.read_back, **seen.observation.get("resolved", {})} if seen else None,
-            observed=_observed(cell, result),
-            control=_controlled(cell, result),
-        ),
+        evidence=evidence(cell, result),
         timing=Timing(
             queue_s=round(queue_s, 4),
             load_s=round(sum(a.load_s for a in made), 4),
@@ -172,50 +162,10 @@ def record(cell: Cell, result: Result, energy: EnergyRecord, *, run: str, queue_
             for made in result.attempts
         ],
         rejected_by_validation=cell.rejected,
+        by_harness=cell.by_harness,
         note=cell.note,
         energy=energy,
     )
-
-
-def _observed(cell: Cell, result: Result) -> dict[str, JSON] | None:
-    if result.treated is None:
-        return None
-    facts: dict[str, JSON] = {"effect": cell.probe.says}
-    if finding := result.finding:
-        facts |= _shown(finding.treated)
-        if finding.output:
-            facts["output"] = finding.output
-        facts["forwarded"] = list(finding.forwarded)
-    return facts | _failed(result.treated)
-
-
-def _controlled(cell: Cell, result: Result) -> dict[str, JSON] | None:
-    if result.control is None:
-        return None
-    facts: dict[str, JSON] = {"contrast": cell.contrast}
-    if result.finding:
-        facts |= _shown(result.finding.control)
-    return facts | _failed(result.control)
-
-
-def _shown(shown: Shown | None) -> dict[str, JSON]:
-    return {"holds": shown.holds, "saw": shown.saw} if shown else {}
-
-
-def _failed(attempt: Attempt) -> dict[str, JSON]:
-    return {"failure": _failure(attempt.failure)} if attempt.failure else {}
-
-
-def _failure(failure: Failure) -> dict[str, JSON]:
-    facts: dict[str, JSON] = {"phase": failure.phase, "kind": failure.kind, "type": failure.type}
-    facts["message"] = failure.message[:2000]
-    if failure.root:
-        facts["root"] = failure.root[:2000]
-    if failure.traceback:
-        facts["traceback"] = failure.traceback[-2000:]
-    if failure.log:
-        facts["log"] = failure.log[-2000:]
-    return facts
 
 
 def models(project: Project, model: str | None, gpus: Mapping[str, bool]) -> dict[str, str]:

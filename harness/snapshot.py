@@ -43,6 +43,15 @@ def version(distribution: str) -> str | None:
         return None
 
 
+STAND_IN = "standin"
+"""Local part of the version of a library that only plays the part of one: `1.2.1+standin`."""
+
+
+def is_stand_in(version: str | None) -> bool:
+    """Whether a version is that of a stand-in, with which nothing can be measured."""
+    return version is not None and STAND_IN in version.partition("+")[2].split(".")
+
+
 def _installed() -> dict[str, JSON]:
     return {
         name.lower().replace("_", "-"): item.version

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.records import LINE, CellRecord, OfCell, Planned, RunRecord
+from harness.records import LINE, BackendInfo, CellRecord, OfCell, Planned, RunRecord
 from harness.verdict import Outcome
 
 C = TypeVar("C", bound=OfCell)
@@ -69,6 +69,10 @@ class Table(Generic[C]):
     def measured(self) -> list[C]:
         """Records of planned cells: the rest is of rows that the matrix no longer has."""
         return [self.cells[cell] for cell in self.planned if cell in self.cells]
+
+    def info(self, cell: C) -> BackendInfo:
+        """What a cell was measured on."""
+        return self.runs[cell.run].backends[cell.backend]
 
     @classmethod
     def read(cls, path: Path) -> Self:

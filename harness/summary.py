@@ -17,7 +17,7 @@ PAGE: Final = "run-summary.md"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class NewFailure:
     """A new ❌ with its evidence."""
 
     cell: str
@@ -60,10 +60,10 @@ def _since(results: Results, before: Results | None) -> Difference | None:
     return difference(before, results) if before else None
 
 
-def _failure(cell: CellRecord) -> Failure:
+def _failure(cell: CellRecord) -> NewFailure:
     seen = cell.evidence.observed or {}
     handed = seen.get("forwarded") or []
-    return Failure(
+    return NewFailure(
         cell.cell,
         cell.cause.value,
         cell.reason,

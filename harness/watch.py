@@ -71,7 +71,7 @@ class Watch:
             for backend, environment in self.unknown.items()
         ]
         told += [f"{record.cell}: nothing is accepted yet of this cell" for record in self.new]
-        told += [f"{found}\n{found.evidence}" if evidence else str(found) for found in self.changes]
+        told += [f"{found.record.cell}: {found.evidence}" if evidence else str(found) for found in self.changes]
         return told + self.problems
 
 

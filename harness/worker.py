@@ -23,7 +23,7 @@ from harness.backends import MODULES, create
 from harness.backends.base import Backend
 from harness.engine import EngineProcess
 from harness.scratch import Scratch
-from harness.snapshot import snapshot
+from harness.snapshot import is_stand_in, snapshot, version
 from harness.wire import Message, PeerGone, Wire
 
 
@@ -127,7 +127,8 @@ def serve(name: str, keep: int) -> int:
     folder = scratch.make(os.environ.get(scratch.MARK, ""))
     scratch.use_for_temporary_files(folder.path)
     try:
-        backend.preload()
+        with processes.ending_with(wire.read_fd):
+            backend.preload()
     except Exception as error:  # noqa: BLE001 - an import can raise anything
         folder.remove()
         wire.send({"event": "failed", "type": type(error).__name__, "message": str(error)})
@@ -168,10 +169,14 @@ def main(arguments: list[str]) -> int:
         known = "|".join(sorted(MODULES))
         print(f"usage: python -m harness.worker {'|'.join(verbs)} {known} [KEEP]", file=sys.stderr)
         return 2
+    distributions = create(arguments[1]).distributions
+    if fakes := [f"{name} {found}" for name in distributions if is_stand_in(found := version(name))]:
+        print(f"{', '.join(fakes)} is a stand-in that computes nothing: there is nothing to measure", file=sys.stderr)
+        return 4
     if arguments[0] == "interface":
         return tell_interface(arguments[1])
     if arguments[0] == "describe":
-        print(json.dumps(snapshot(create(arguments[1]).distributions)))
+        print(json.dumps(snapshot(distributions)))
         return 0
     return serve(arguments[1], keep=int(arguments[2]) if len(arguments) > 2 else 2)
 

@@ -11,7 +11,19 @@ from matrix.capabilities import CAPABILITIES
 from matrix.examples import examples
 from matrix.excluded import EXCLUDED
 from matrix.limitations import LIMITATIONS
-from matrix.parameters import batching, beams, core, parallelism, pytorch, quantization, sampling, streaming, vllm
+from matrix.parameters import (
+    batching,
+    beams,
+    core,
+    parallelism,
+    pytorch,
+    quantization,
+    sampling,
+    streaming,
+    tensorrt,
+    vllm,
+)
+from matrix.parameters.tensorrt.declaring import SMALL_TENSORRT
 from matrix.parameters.vllm.declaring import SMALL_ENGINE
 from matrix.sections import SECTIONS
 from matrix.usecases import USE_CASES
@@ -30,10 +42,11 @@ MATRIX = Matrix(
         *streaming.PARAMETERS,
         *pytorch.PARAMETERS,
         *vllm.PARAMETERS,
+        *tensorrt.PARAMETERS,
     ),
     excluded=EXCLUDED,
     sections=SECTIONS,
-    base={"pytorch": BASE, "vllm": {**BASE, **SMALL_ENGINE}},
+    base={"pytorch": BASE, "vllm": {**BASE, **SMALL_ENGINE}, "tensorrt": {**BASE, **SMALL_TENSORRT}},
     workload=workloads.SUMS,
     shipped_model=Path(__file__).resolve().parent.parent / "models" / "tiny",
     accelerator_model="Qwen/Qwen2.5-0.5B",

@@ -64,6 +64,7 @@ CAPABILITIES = (
                 "copies of the attention layers (enable_attention_dp); whole copies are servers of their own",
             ),
         },
+        own_rows={"tensorrt": ("tensorrt.enable_attention_dp=True",)},
     ),
     Capability(
         "BitsAndBytes (4/8-bit)",

@@ -7,5 +7,4 @@ from harness.declare import Excluded
 EXCLUDED = (
     Excluded("model", "what the matrix runs on, not a setting under test: MODEL= chooses it"),
     Excluded("backend", "the column itself, not a setting within it"),
-    Excluded("tensorrt.*", "the TensorRT-LLM column is not measured yet: there is no adapter for it"),
 )

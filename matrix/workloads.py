@@ -46,3 +46,15 @@ REPEATED = Workload("repeated", grammar.VERY_LONG[:1] * 2, max_new_tokens=4)
 
 PACKED = Workload("packed", grammar.VERY_LONG, max_new_tokens=4)
 """Three long prompts with other beginnings: no cache helps, and a step may not hold them all."""
+
+QUEUE = Workload("queue", grammar.SHORT * 4)
+"""Sixteen sums: more than run together where eight may, each long enough for others to come meanwhile."""
+
+PRESSED = Workload("pressed", grammar.SHORT * 2, max_new_tokens=96)
+"""Eight requests that each outgrow their first cache block several times."""
+
+FLOOD = Workload("flood", grammar.VERY_LONG * 3, max_new_tokens=4)
+"""Nine long prompts at once: no step holds them all."""
+
+REPEATS = Workload("repeats", (*grammar.LOOPING, *grammar.OPEN), max_new_tokens=24)
+"""Songs and stories: what discourages and what encourages repetition shows."""

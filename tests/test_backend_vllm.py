@@ -58,7 +58,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "load": {**SMALL, "fp_precision": "bfloat16", "vllm.block_size": 32, "vllm.max_num_seqs": 2},
         "jobs": [REPEATED, REPEATED],
     },
-    "streamed": {"load": {**SMALL, "streaming": True}, "jobs": [{**GREEDY, "_tokens": 16}, {**GREEDY, **PACED}]},
+    "streamed": {
+        "load": {**SMALL, "streaming": True},
+        "jobs": [{**GREEDY, "_tokens": 16}, {**GREEDY, **PACED}, {"decoder.beam_search.num_beams": 2}],
+    },
     "contradiction": {"load": {**SMALL, "vllm.tensor_parallel_size": 2, "parallelism.degree": 2}, "jobs": []},
 }
 
@@ -121,6 +124,7 @@ def test_contradictions_are_refused_before_anything_runs(results: dict[str, Any]
     assert "ConflictingSettingsError: parallelism.strategy=None" in results["contradiction"]["raised"]
     assert results["contradiction"]["calls"] == []
     assert "ConflictingSettingsError: decoder.do_sample=False" in jobs["contradiction"]["raised"]
+    assert "ConflictingSettingsError: beams are searched by LLM" in results["streamed"]["jobs"][2]["raised"]
 
 
 def test_every_sequence_of_a_prompt_comes_back(jobs: dict[str, Any]) -> None:

@@ -138,10 +138,11 @@ def test_a_cell_that_does_not_exist_is_named(project: Path) -> None:
 
 
 def test_a_missing_environment_says_how_to_make_it(tmp_path: Path) -> None:
-    folder = projects.make(tmp_path / "project", launcher=("no/such/python",))
+    folder = projects.make(tmp_path / "project", launcher=("/no/such/python",))
     told = refused(folder, "run", "--backends", "pytorch")
     assert told == (
-        "paramatrix: no pytorch environment (no/such/python does not exist). `make setup BACKENDS=pytorch` installs it."
+        "paramatrix: no pytorch environment (/no/such/python does not exist). "
+        "`make setup BACKENDS=pytorch` installs it."
     )
     assert "no backend is installed. `make setup`" in refused(folder, "run")
 
@@ -172,6 +173,9 @@ def test_a_column_that_is_not_installed_is_told_as_not_run_and_replaces_nothing_
 
 def test_setup_leaves_out_what_has_no_requirements_for_this_machine(tmp_path: Path) -> None:
     folder = projects.make(tmp_path / "project")
+    file = folder / "pyproject.toml"
+    # what has a launcher needs no environment
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("pytorch = ")))
     here, elsewhere = ("cuda", "cpu") if has_nvidia_gpu() else ("cpu", "cuda")
     for backend, machine in (("pytorch", here), ("vllm", elsewhere)):
         files = folder / "requirements" / backend / machine
@@ -181,6 +185,22 @@ def test_setup_leaves_out_what_has_no_requirements_for_this_machine(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert f"vllm: not installed: {folder / 'requirements' / 'vllm'} has no requirement files for this" in done.stdout
     assert [path.name for path in (folder / ".venvs").iterdir() if path.is_dir()] == ["pytorch"]
+
+
+def test_a_backend_that_cannot_be_installed_keeps_no_other_from_it(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project")
+    file = folder / "pyproject.toml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("pytorch = ")))
+    for backend, text in (("pytorch", "no-such-distribution==1\n"), ("vllm", "# nothing\n")):
+        (folder / "requirements" / backend).mkdir(parents=True)
+        (folder / "requirements" / backend / "1.txt").write_text(text)
+    done = paramatrix(folder, "setup", PIP_NO_INDEX="1")
+    assert done.returncode == 0, done.stderr
+    assert "pytorch: not installed: installing" in done.stderr
+    assert "vllm: environment ready" in done.stdout
+    asked = paramatrix(folder, "setup", "--backends", "pytorch", PIP_NO_INDEX="1")
+    assert asked.returncode == 2
+    assert "paramatrix: installing" in asked.stderr
 
 
 def test_no_project_says_where_one_was_looked_for(tmp_path: Path) -> None:

@@ -6,10 +6,7 @@ refuses what upstream refuses, records what it is given, and says by its version
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,11 +19,12 @@ from harness.declare import Workload
 from harness.jsontypes import JSON, Settings
 from harness.plan import Cell, Run, build
 from matrix import MATRIX
-from tests.contracts import expected
+from tests.contracts import expected, handing
 from tests.interpreters import ROOT
 
 STANDIN = ROOT / "tests" / "contracts" / "standin"
 MODEL = str(MATRIX.shipped_model)
+PARAMETERS = expected.contract("tensorrt")["parameters"]
 FIELDS = get_backend_specific_params()["tensorrt"]
 CELLS = tuple(
     cell for cell in build(MATRIX, models={"tensorrt": MODEL}, backends=["tensorrt"]) if not cell.not_applicable
@@ -35,32 +33,12 @@ WORK = Workload("two", ("a", "bc"), max_new_tokens=4)
 
 
 def forward(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """What arrives in the stand-in of each run, all in one process."""
-    asked = [
-        {
-            "engine": run.engine,
-            "request": run.request,
-            "model": run.model,
-            "prompts": list(run.workload.prompts),
-            "max_new_tokens": run.workload.max_new_tokens,
-            "seeds": list(run.workload.seeds),
-            "instruments": sorted(run.instruments),
-        }
-        for run in runs
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.forward"],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(STANDIN), str(ROOT)])},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    """What arrives in the stand-in of each run."""
+    return handing.forward("tensorrt", runs, sys.executable, STANDIN)
+
+
+def wrong(run: Run, found: Mapping[str, Any]) -> list[str]:
+    return list(expected.wrong(run, expected.places(found), refused=found["error"] is not None))
 
 
 def run_of(engine: Settings, request: Settings, workload: Workload = WORK) -> Run:
@@ -81,7 +59,7 @@ def arrived() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.row)
 def test_every_setting_of_a_cell_arrives_where_upstream_has_it(cell: Cell, arrived: dict[str, Any]) -> None:
     found = arrived[cell.id]
-    assert list(expected.wrong(cell.treated, found)) == []
+    assert wrong(cell.treated, found) == []
     assert found["unread"] == []
     assert found["error"] is None or refused_by_upstream(found), found["error"]
 
@@ -94,7 +72,7 @@ COMPANIONS: Mapping[str, Settings] = {
 }
 REQUESTS = frozenset(
     path
-    for path, rule in expected.PARAMETERS.items()
+    for path, rule in PARAMETERS.items()
     if any(
         place.startswith(("SamplingParams.", "Guided", "generate_async.", "LoRARequest."))
         for place in rule.get("at", ())
@@ -138,7 +116,7 @@ def values(path: str) -> tuple[JSON, ...]:
     return chosen
 
 
-TRIED = [(path, value) for path in FIELDS if path in expected.PARAMETERS for value in values(path)]
+TRIED = [(path, value) for path in FIELDS if path in PARAMETERS for value in values(path)]
 
 
 def tried(path: str, value: JSON) -> Run:
@@ -147,7 +125,7 @@ def tried(path: str, value: JSON) -> Run:
     for start, settings in COMPANIONS.items():
         if path == start or (start.endswith(".") and path.startswith(start)):
             companions |= settings
-    cls = expected.PARAMETERS[path].get("at", ["LLM"])[0].partition(".")[0]
+    cls = PARAMETERS[path].get("at", ["LLM"])[0].partition(".")[0]
     only = {"fast_build", "batching_type", "force_rebuild", "kv_cache_type"}
     if cls in {"QuantConfig", "CalibConfig", "BuildConfig", "PluginConfig"} or path.rpartition(".")[2] in only | {
         "method"
@@ -165,14 +143,14 @@ def schema() -> list[dict[str, Any]]:
 
 
 def test_every_field_of_the_schema_has_its_place_upstream() -> None:
-    theirs = {path for path in expected.PARAMETERS if path.startswith("tensorrt.")}
+    theirs = {path for path in PARAMETERS if path.startswith("tensorrt.")}
     assert set(FIELDS) == theirs
 
 
 @pytest.mark.parametrize("index", range(len(TRIED)), ids=lambda index: f"{TRIED[index][0]}={TRIED[index][1]}")
 def test_every_kind_of_value_of_the_schema_arrives(index: int, schema: list[dict[str, Any]]) -> None:
     found = schema[index]
-    assert list(expected.wrong(tried(*TRIED[index]), found)) == []
+    assert wrong(tried(*TRIED[index]), found) == []
     assert found["unread"] == []
 
 
@@ -181,7 +159,7 @@ def test_nothing_is_handed_over_that_nobody_declared() -> None:
         (found,) = forward([run_of(engine, {})])
         assert found["error"] is None
         calls = {call["call"]: set(call["kwargs"]) for call in found["calls"]}
-        added = {name: set(fields) for name, fields in expected.EXPECTED["added"].items() if name != "why"}
+        added = {name: set(fields) for name, fields in expected.contract("tensorrt")["added"].items() if name != "why"}
         load = "_tensorrt_engine.LLM" if engine else "LLM"
         assert calls.keys() == {load, "SamplingParams", "LLM.generate"}
         assert calls[load] <= added["LLM"]

@@ -20,6 +20,7 @@ from harness.declare_limits import Capability, Limitation, Stated, UseCase
 from harness.diff import difference
 from harness.diff import render as compared
 from harness.lint import Subject
+from harness.lint_pages import stale_comparison
 from harness.records import BackendInfo, CellRecord, HarnessInfo, Planned, RunRecord
 from harness.report import PAGE as SUPPORT
 from harness.verdict import Cause
@@ -449,15 +450,45 @@ def test_the_command_looks_at_every_version_and_at_the_pages_that_compare_them(p
     assert done.returncode == 0, done.stdout + done.stderr
     assert "reports: 5 cells on 2 pages: no contradiction" in done.stdout
     assert "reports/pytorch-0.9: 4 cells on 2 pages: no contradiction" in done.stdout
-    for name in ("invalid-combinations.md", "pytorch-0.9/parameter-support-matrix.md", "pytorch-0.9-to-1.0.md"):
-        page = project / "reports" / name
-        text = page.read_text()
-        page.write_text(text + "More.\n")
-        done = projects.paramatrix(project, "lint")
-        page.write_text(text)
-        assert done.returncode == 1
-        assert f"{page.name}:{len(text.splitlines()) + 1}: is not what its results render to" in done.stdout
-        assert done.stdout.splitlines()[-1] == "1 contradiction"
+    names = ("invalid-combinations.md", "pytorch-0.9/parameter-support-matrix.md", "pytorch-0.9-to-1.0.md")
+    for name in names:
+        with (project / "reports" / name).open("a") as page:
+            page.write("More.\n")
+    done = projects.paramatrix(project, "lint")
+    assert done.returncode == 1
+    *problems, last = [line for line in done.stdout.splitlines() if not line.startswith("note: ")]
+    assert last == "3 contradictions"
+    for name, problem in zip(names, problems, strict=True):
+        assert name.rpartition("/")[2] in problem
+        assert "'More.'" in problem
+
+
+OTHER = "| `footprint_bytes` | `1` | `2` | pytorch-decoder.top_k=1 |"
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda text: re.sub(r"^\| `top_k` .*\n", "", text, flags=re.MULTILINE), ""),
+        (lambda text: text.replace("## Appeared", f"{OTHER}\n\n## Appeared"), f"has {OTHER!r}"),
+        (lambda text: text.replace("Judged differently: 1", "Judged differently: 0"), "has '- Judged differently: 0'"),
+        (
+            lambda text: re.sub(r"^\| `pytorch-decoder\.top_k=2` .*\n", "", text, flags=re.MULTILINE),
+            "lacks '| `pytorch-dec",
+        ),
+    ],
+)
+def test_a_comparison_may_leave_out_what_varies_by_nature_and_nothing_else(
+    edit: Callable[[str], str], says: str
+) -> None:
+    seen = cell_record("r", "decoder.top_k=1")
+    other = seen.model_copy(update={"evidence": seen.evidence.model_copy(update={"resolved": {"top_k": 2}})})
+    before = results(seen, cell_record("r", "decoder.top_k=2", Cause.IGNORED))
+    fresh = compared(difference(before, results(other, cell_record("r", "decoder.top_k=2"), CELLS[2])), TEMPLATES)
+    changed = edit(fresh)
+    assert changed != fresh
+    problems = list(stale_comparison("page", changed, fresh))
+    assert [says in problem for problem in problems] == ([True] if says else [])
 
 
 def test_the_command_looks_at_results_and_pages_that_lie_elsewhere(project: Path, tmp_path: Path) -> None:

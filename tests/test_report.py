@@ -301,6 +301,13 @@ def test_the_device_is_told(gpus: list[dict[str, str]], device: str) -> None:
     assert page(run, cell_record("a", "x=1")).tables["Measured on"][1][5] == device
 
 
+def test_a_backend_that_was_not_there_is_explained_once_and_not_in_every_row() -> None:
+    run = RUN.model_copy(update={"backends": {"pytorch": info(unavailable="no interpreter")}})
+    seen = page(run, *(cell_record("a", row, Cause.MISSING_PACKAGE, reason="none") for row in ("x=1", "x=2", "x=10")))
+    assert [row[4] for row in seen.tables["Decoder"][1:]] == ["pytorch: missing_package"] * 3
+    assert seen.tables["Measured on"][1][4:7] == ["no interpreter", "–", "–"]
+
+
 # Files ------------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import pytest
 from harness.declare import Variant
 from harness.plan import Run
 from harness.variants import VariantError, Variants, model_hash
-from matrix import MATRIX, variants, workloads
+from matrix import MATRIX, grammar, variants, workloads
 from matrix.variants import folders, hub, remote_code, rounding, tensors, torch_file
 from tests.interpreters import run
 
@@ -208,6 +208,19 @@ def test_a_tensor_of_the_wrong_size_is_refused() -> None:
 def test_groups_that_do_not_divide_a_weight_are_refused() -> None:
     with pytest.raises(ValueError, match="groups of 48 do not divide a weight of 64 inputs"):
         rounding.to_integers(tensors.noise((2, 64), 1.0, ""), bits=4, group=48, symmetric=True)
+
+
+def test_texts_to_calibrate_on_lie_beside_the_model_as_lines_of_one_column(tmp_path: Path) -> None:
+    variants.CALIBRATION.build(MODEL, tmp_path / "model")
+    parts = {
+        name: [json.loads(line) for line in (tmp_path / "model" / "texts" / name).read_text().splitlines()]
+        for name in ("train.jsonl", "validation.jsonl")
+    }
+    assert parts["train.jsonl"] != parts["validation.jsonl"]
+    for lines in parts.values():
+        assert len(lines) == 32
+        assert all(list(line) == ["text"] and line["text"] and grammar.EOS not in line["text"] for line in lines)
+    assert model_hash(tmp_path / "model") is not None
 
 
 def test_building_a_variant_twice_gives_the_same_bytes(tmp_path: Path) -> None:

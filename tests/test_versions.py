@@ -23,7 +23,7 @@ THERE = pytest.__version__
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project whose toy is reached as two versions, only one of which it is, and not at all as the default."""
-    folder = projects.make(tmp_path / "project", launcher=("no/such/python",))
+    folder = projects.make(tmp_path / "project", launcher=("/no/such/python",))
     file = folder / "pyproject.toml"
     command = ", ".join(f'"{word}"' for word in TOY)
     versions = f'"pytorch-{THERE}" = [{command}]\n"pytorch-0.0.1" = [{command}]\n'
@@ -56,7 +56,7 @@ def test_a_version_has_an_environment_requirements_and_reports_of_its_own(projec
 
 
 def test_the_default_version_s_launcher_never_starts_another_version(project: Project, folder: Path) -> None:
-    assert project.launcher("pytorch").command == ("no/such/python",)
+    assert project.launcher("pytorch").command == ("/no/such/python",)
     python = str(folder / ".venvs" / "pytorch-2.0" / "bin" / "python")
     assert project.at({"pytorch": "2.0"}).launcher("pytorch").command == (python,)
     assert project.at({"pytorch": THERE}).launcher("pytorch").command == TOY

@@ -161,6 +161,23 @@ def test_the_measurement_s_results_are_where_the_upload_looks_for_them() -> None
     assert set(uploads) == {"nightly"}
 
 
+def test_a_backend_in_a_container_is_launched_by_what_is_there_from_the_image_that_was_built() -> None:
+    measure = load(ROOT / ".github" / "workflows" / "nightly.yml")["jobs"]["measure"]
+    images = {
+        f"PARAMATRIX_LAUNCHER_{case['backend'].upper()}": case["image"] for case in _cases(measure) if "image" in case
+    }
+    assert set(images) == {name for name in measure["env"] if name.startswith("PARAMATRIX_LAUNCHER_")}
+    for name, image in images.items():
+        command, launched = measure["env"][name].split()
+        assert os.access(ROOT / command, os.X_OK), f"{command} is no program"
+        assert launched == image
+
+
+def _cases(job: dict[str, Any]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = job["strategy"]["matrix"]["include"]
+    return found
+
+
 # Dockerfiles -----------------------------------------------------------------------------------------------------
 
 

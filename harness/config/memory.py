@@ -14,7 +14,7 @@ _CONSTANTS_4BIT_TWICE = 0.127 / 8
 _HEADROOM = 1.1  # loading holds some tensors twice, and a cache and activations come on top
 _TENSORRT_WIDTHS = {
     **dict.fromkeys(("fp8", "FP8_PER_CHANNEL_PER_TOKEN", "int8_sq", "int8_weight_only"), 1.0),
-    **dict.fromkeys(("int4_weight_only", "int4_awq", "W4A8_AWQ", "NVFP4"), 0.5625),
+    **dict.fromkeys(("int4_weight_only", "int4_awq", "W4A8_AWQ"), 0.5625),
 }
 
 

@@ -265,17 +265,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         capability=(8, 9),
     ),
     Requirement(
-        id="tensorrt.quantization.nvfp4",
-        parameter="tensorrt.quantization.method",
-        applies=_one_of("tensorrt.quantization.method", "NVFP4"),
-        what="quantization.method=NVFP4",
-        source="TensorRT-LLM 1.2 (read, not run)",
-        fix="use method='fp8' or 'int4_awq', or a newer GPU",
-        backends=("tensorrt",),
-        accelerator=True,
-        capability=(10, 0),
-    ),
-    Requirement(
         id="tensorrt.quantization.int8_sq",
         parameter="tensorrt.quantization.method",
         applies=_one_of("tensorrt.quantization.method", "int8_sq"),

@@ -42,11 +42,10 @@ class TensorRTQuantizationConfig(Section):
             "int4_awq",
             "W4A8_AWQ",
             "FP8_PER_CHANNEL_PER_TOKEN",
-            "NVFP4",
         ]
         | None
     ) = opt(
-        "Quantisation algorithm, quant_algo: none (NO_QUANT), fp8 (FP8), int8_sq (W8A8_SQ_PER_CHANNEL), "
+        "Quantisation algorithm, quant_algo: none (None), fp8 (FP8), int8_sq (W8A8_SQ_PER_CHANNEL), "
         "int8_weight_only (W8A16), int4_weight_only (W4A16), int4_awq (W4A16_AWQ), or one by upstream's own name. "
         "Default: what the checkpoint says, else none."
     )

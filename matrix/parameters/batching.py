@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from harness.declare import Column, OutputRule, Parameter, Scope, Value
+from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value
+from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import batches
+from matrix.parameters.columns import everywhere
+from matrix.probes import batches, inflight
 from matrix.sections import BATCHING, PYTORCH
 
 
-def _size(path: str, section: str, *backends: str) -> Parameter:
-    column = Column(
-        Scope.REQUEST, batches.batch_size, OutputRule.LOSSLESS, workload=workloads.SHUFFLED, by_harness=True
+def _column(probe: Probe, companions: dict[str, JSON] | None = None) -> Column:
+    return Column(
+        Scope.REQUEST,
+        probe,
+        OutputRule.LOSSLESS,
+        companions=companions or {},
+        workload=workloads.SHUFFLED,
+        by_harness=True,
     )
-    values = (Value(1, contrast=8), Value(3), Value(8, contrast=1))
-    return Parameter(path, section=section, values=values, columns=dict.fromkeys(backends, column))
 
 
+_SIZES = (Value(1, contrast=8), Value(3), Value(8, contrast=1))
+_SIZE = _column(batches.batch_size)
 _STATIC = {"batching.batch_size": batches.BATCH_SIZE}
 _DYNAMIC = {"batching.max_tokens_per_batch": batches.TOKEN_BUDGET}
+_BUDGETED: dict[str, JSON] = {"batching.strategy": "dynamic"}
 
 PARAMETERS = (
-    _size("batching.batch_size", BATCHING, "pytorch", "vllm"),
+    Parameter(
+        "batching.batch_size",
+        section=BATCHING,
+        values=_SIZES,
+        columns=everywhere(_SIZE, _column(inflight.batch_size)),
+    ),
     Parameter(
         "batching.strategy",
         section=BATCHING,
@@ -30,26 +43,13 @@ PARAMETERS = (
             Value("dynamic", contrast="sorted_dynamic", companions=_DYNAMIC),
             Value("sorted_dynamic", contrast="dynamic", companions=_DYNAMIC),
         ),
-        columns=dict.fromkeys(
-            ("pytorch", "vllm"),
-            Column(Scope.REQUEST, batches.strategy, OutputRule.LOSSLESS, workload=workloads.SHUFFLED, by_harness=True),
-        ),
+        columns=everywhere(_column(batches.strategy), _column(inflight.strategy)),
     ),
     Parameter(
         "batching.max_tokens_per_batch",
         section=BATCHING,
         values=(Value(64, contrast=400), Value(192, contrast=64)),
-        columns=dict.fromkeys(
-            ("pytorch", "vllm"),
-            Column(
-                Scope.REQUEST,
-                batches.token_budget,
-                OutputRule.LOSSLESS,
-                companions={"batching.strategy": "dynamic"},
-                workload=workloads.SHUFFLED,
-                by_harness=True,
-            ),
-        ),
+        columns=everywhere(_column(batches.token_budget, _BUDGETED), _column(inflight.token_budget, _BUDGETED)),
     ),
-    _size("pytorch.batch_size", PYTORCH, "pytorch"),
+    Parameter("pytorch.batch_size", section=PYTORCH, values=_SIZES, columns={"pytorch": _SIZE}),
 )

@@ -7,7 +7,8 @@ from dataclasses import replace
 from harness.declare import Column, NotApplicable, OutputRule, Parameter, Scope, Value, Workload
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import beams, outputs
+from matrix.parameters.columns import CUDA
+from matrix.probes import beams, outputs, trt_results
 from matrix.sections import DECODER, PYTORCH
 
 _PROBES = {
@@ -18,7 +19,14 @@ _PROBES = {
 }
 _VALUES = {
     "num_beams": (Value(1, contrast=4), Value(2), Value(4)),
-    "length_penalty": (Value(0.0), Value(0.5), Value(1.0, contrast=2.0), Value(1.5)),
+    "length_penalty": (
+        Value(0.0, backends=("pytorch", "vllm")),
+        # upstream's default there
+        Value(0.0, contrast=2.0, backends=("tensorrt",)),
+        Value(0.5),
+        Value(1.0, contrast=2.0),
+        Value(1.5),
+    ),
     "early_stopping": (Value(False, contrast=True), Value(True, contrast=False), Value("never", contrast=False)),
     "no_repeat_ngram_size": (Value(0, contrast=2), Value(2), Value(3)),
 }
@@ -34,14 +42,28 @@ _VLLM = {
     ),
 }
 
+_TENSORRT_PROBES = {
+    "num_beams": trt_results.num_beams,
+    "length_penalty": trt_results.length_penalty,
+    "early_stopping": trt_results.early_stopping,
+    "no_repeat_ngram_size": outputs.no_repeats,
+}
+
 _EIGHT: dict[str, JSON] = {"decoder.beam_search.num_beams": 8}
-"""vLLM returns no scores. Of four beams' order the penalty cannot be told: 0 and 0.5, 1 and 1.5 give the same."""
+"""vLLM returns no scores, TensorRT-LLM undivided sums.
+Of four beams' order the penalty cannot be told: 0 and 0.5, 1 and 1.5 give the same."""
 
 _FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
+_ALONE: dict[str, JSON] = {"batching.batch_size": 1}
 
 
 def _vllm(name: str) -> dict[str, JSON]:
     return _EIGHT if name == "length_penalty" else {}
+
+
+def _tensorrt(name: str, companions: dict[str, JSON]) -> dict[str, JSON]:
+    # one at a time, since which step a request joins is the moment's, and steps are compared
+    return _EIGHT if name == "length_penalty" else {**companions, **_ALONE} if name == "early_stopping" else companions
 
 
 def _parameter(name: str, prefix: str, section: str) -> Parameter:
@@ -58,6 +80,14 @@ def _parameter(name: str, prefix: str, section: str) -> Parameter:
     columns: dict[str, Column | NotApplicable] = {"pytorch": column}
     if section == DECODER:
         columns["vllm"] = _VLLM.get(name) or replace(column, probe=_VLLM_PROBES[name], companions=_vllm(name))
+        columns["tensorrt"] = replace(
+            column,
+            # the engine is made for a number of beams
+            scope=Scope.ENGINE if name == "num_beams" else Scope.REQUEST,
+            probe=_TENSORRT_PROBES[name],
+            companions=_tensorrt(name, companions),
+            needs=CUDA,
+        )
     return Parameter(f"{prefix}.{name}", section=section, values=_VALUES[name], columns=columns)
 
 
@@ -92,6 +122,9 @@ PARAMETERS = (
                 workload=workloads.BEAMS,
                 # a search is a call of its own there, which the adapter makes or not
                 by_harness=True,
+            ),
+            "tensorrt": Column(
+                Scope.ENGINE, trt_results.beams_enabled, OutputRule.FREE, workload=workloads.BEAMS, needs=CUDA
             ),
         },
     ),

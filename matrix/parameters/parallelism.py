@@ -5,11 +5,12 @@ from __future__ import annotations
 from harness.declare import Column, OutputRule, Parameter, Scope, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import execution, processes
+from matrix.probes import execution, processes, trt_engine
 from matrix.sections import PARALLELISM, PYTORCH
 
 TWO = ("devices:2",)
 """A GPU for each process, where there are GPUs."""
+_TWO_GPUS = ("cuda:2",)
 PIPELINED: dict[str, JSON] = {
     "vllm.enforce_eager": None,
     "vllm.compilation.mode": 2,
@@ -26,7 +27,7 @@ PARAMETERS = (
         section=PARALLELISM,
         values=(
             Value("tensor_parallel", control=_ALONE),
-            Value("pipeline_parallel", control=_ALONE, backends=("pytorch",)),
+            Value("pipeline_parallel", control=_ALONE, backends=("pytorch", "tensorrt")),
             Value("pipeline_parallel", control=_ALONE, backends=("vllm",), companions=PIPELINED),
             Value("data_parallel", control=_ALONE, by_harness=True, backends=("pytorch",)),
             # vLLM's LLM refuses copies in a single process, its async engine takes them
@@ -50,7 +51,16 @@ PARAMETERS = (
                 companions={"parallelism.degree": 2},
                 workload=workloads.SHUFFLED,
             ),
+            "tensorrt": Column(
+                Scope.ENGINE,
+                trt_engine.devices,
+                OutputRule.LOSSLESS,
+                needs=_TWO_GPUS,
+                companions={"parallelism.degree": 2},
+                workload=workloads.SHUFFLED,
+            ),
         },
+        note="data_parallel is no strategy of tensorrt_llm.LLM: see tensorrt.enable_attention_dp",
     ),
     Parameter(
         "parallelism.degree",
@@ -69,6 +79,13 @@ PARAMETERS = (
                 processes.degree,
                 OutputRule.LOSSLESS,
                 needs=TWO,
+                companions={"parallelism.strategy": "tensor_parallel"},
+            ),
+            "tensorrt": Column(
+                Scope.ENGINE,
+                trt_engine.devices,
+                OutputRule.LOSSLESS,
+                needs=_TWO_GPUS,
                 companions={"parallelism.strategy": "tensor_parallel"},
             ),
         },

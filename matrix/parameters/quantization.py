@@ -18,12 +18,17 @@ SAME_BITS = Bound(0.25)
 
 _ON_OFF = (
     Value(False, contrast=True, backends=("pytorch",)),
-    # vLLM 0.32 has no bitsandbytes to contrast it with
-    Value(False, backends=("vllm",)),
+    # vLLM 0.32 has no bitsandbytes to contrast it with, TensorRT-LLM never had
+    Value(False, backends=("vllm", "tensorrt")),
     Value(True),
 )
 _NO_DETAILS = NotApplicable(
     "vLLM takes the name of a quantisation method and no details of bitsandbytes', which 0.32 has dropped besides"
+)
+
+
+_NO_BITSANDBYTES = NotApplicable(
+    "TensorRT-LLM has no bitsandbytes: none of its QuantAlgo (1.2) is; tensorrt.quantization.method chooses one of them"
 )
 
 
@@ -34,6 +39,7 @@ def _parameter(prefix: str, section: str, name: str, probe: Probe, output: Bound
     if section == QUANTIZATION:
         # vLLM knows the flags' method by name, and none of its details
         columns["vllm"] = _NO_DETAILS if companions else replace(column, probe=loading.bitsandbytes)
+        columns["tensorrt"] = _NO_BITSANDBYTES
     return Parameter(f"{prefix}.{name}", section=section, values=values, columns=columns)
 
 
@@ -79,12 +85,13 @@ PARAMETERS = (
         values=(
             Value(False, contrast=True, backends=("pytorch",)),
             Value(True, contrast=False, by_harness=True, backends=("pytorch",)),
-            Value(False, backends=("vllm",)),
-            Value(True, backends=("vllm",)),
+            Value(False, backends=("vllm", "tensorrt")),
+            Value(True, backends=("vllm", "tensorrt")),
         ),
         columns={
             "pytorch": Column(Scope.ENGINE, state.load_in_4bit, FOUR_BITS),
             "vllm": Column(Scope.ENGINE, loading.bitsandbytes, FOUR_BITS),
+            "tensorrt": _NO_BITSANDBYTES,
         },
         note="names no method: transformers takes a bare BitsAndBytesConfig for 4 bits",
     ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value, Workload
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import outputs, scores
+from matrix.parameters.columns import everywhere
+from matrix.probes import choices, outputs, scores
 from matrix.sections import DECODER
 
 NEUTRAL: dict[str, JSON] = {
@@ -19,13 +20,26 @@ NEUTRAL: dict[str, JSON] = {
 own generation_config.json may set any of these."""
 
 
+_HOT: dict[str, JSON] = {**NEUTRAL, "decoder.temperature": 10.0}
+"""Ids far down the order are drawn too, unless they are left out."""
+
+
+def _column(probe: Probe, companions: dict[str, JSON], work: Workload) -> Column:
+    return Column(Scope.REQUEST, probe, OutputRule.FREE, companions=companions, workload=work)
+
+
 def _sampled(
-    name: str, probe: Probe, values: tuple[Value, ...], companions: dict[str, JSON], work: Workload = workloads.OPEN
+    name: str,
+    probe: Probe,
+    values: tuple[Value, ...],
+    companions: dict[str, JSON],
+    work: Workload = workloads.OPEN,
+    *,
+    drawn: Column | None = None,
 ) -> Parameter:
-    column = Column(Scope.REQUEST, probe, OutputRule.FREE, companions=companions, workload=work)
-    return Parameter(
-        f"decoder.{name}", section=DECODER, values=values, columns=dict.fromkeys(("pytorch", "vllm"), column)
-    )
+    """`drawn` is the column of TensorRT-LLM, which tells tokens and raw logits, and not what is made of these."""
+    column = _column(probe, companions, work)
+    return Parameter(f"decoder.{name}", section=DECODER, values=values, columns=everywhere(column, drawn))
 
 
 PARAMETERS = (
@@ -43,22 +57,56 @@ PARAMETERS = (
             Value(0.0, backends=("pytorch",)),
             # there it means greedy
             Value(0.0, backends=("vllm",), probe=scores.greedy, companions={"decoder.do_sample": None}),
+            Value(0.0, backends=("tensorrt",), probe=choices.greedy, companions={"decoder.do_sample": None}),
             Value(0.5),
             Value(1.0, contrast=0.5),
             Value(1.5),
         ),
         NEUTRAL,
+        drawn=_column(choices.temperature, NEUTRAL, workloads.OPEN_SEEDS),
     ),
-    _sampled("top_k", scores.top_k, (Value(0, contrast=5), Value(1), Value(5), Value(50, contrast=5)), NEUTRAL),
-    _sampled("top_p", scores.top_p, (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)), NEUTRAL),
-    _sampled("min_p", scores.min_p, (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)), NEUTRAL),
+    _sampled(
+        "top_k",
+        scores.top_k,
+        (Value(0, contrast=5), Value(1), Value(5), Value(50, contrast=5)),
+        NEUTRAL,
+        drawn=_column(choices.top_k, _HOT, workloads.OPEN_SEEDS),
+    ),
+    _sampled(
+        "top_p",
+        scores.top_p,
+        (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)),
+        NEUTRAL,
+        drawn=_column(choices.top_p, NEUTRAL, workloads.OPEN_SEEDS),
+    ),
+    _sampled(
+        "min_p",
+        scores.min_p,
+        (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)),
+        NEUTRAL,
+        drawn=_column(choices.min_p, NEUTRAL, workloads.OPEN_SEEDS),
+    ),
     _sampled(
         "repetition_penalty",
         scores.repetition_penalty,
         (Value(0.8), Value(1.0, contrast=1.3), Value(1.3)),
         {},
+        drawn=_column(choices.repetition_penalty, {}, workloads.REPEATS),
     ),
-    _sampled("min_new_tokens", scores.min_new_tokens, (Value(1), Value(4), Value(12)), {}, workloads.SUMS),
+    _sampled(
+        "min_new_tokens",
+        scores.min_new_tokens,
+        (
+            Value(1, backends=("pytorch", "vllm")),
+            Value(4, backends=("pytorch", "vllm")),
+            # before its fifth token no sum ends, with or without it
+            Value(8, backends=("tensorrt",)),
+            Value(12),
+        ),
+        {},
+        workloads.SUMS,
+        drawn=_column(choices.min_tokens, {}, workloads.SUMS),
+    ),
     _sampled(
         "preset",
         scores.preset,
@@ -70,5 +118,6 @@ PARAMETERS = (
         ),
         # a field that is set wins over the preset, so the base's own choice must not be
         {"decoder.do_sample": None},
+        drawn=_column(choices.preset, {"decoder.do_sample": None}, workloads.OPEN_SEEDS),
     ),
 )

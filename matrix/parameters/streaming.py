@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.probes import timing
+from matrix.parameters.columns import CUDA, everywhere
+from matrix.probes import timing, trt_results
 from matrix.sections import STREAMING
 
 _ON: dict[str, JSON] = {
@@ -20,8 +21,7 @@ def _traffic(name: str, probe: Probe, *values: Value) -> Parameter:
     column = Column(
         Scope.REQUEST, probe, OutputRule.LOSSLESS, companions=_ON, workload=workloads.ARRIVALS, by_harness=True
     )
-    path = f"traffic_simulation.{name}"
-    return Parameter(path, section=STREAMING, values=values, columns=dict.fromkeys(("pytorch", "vllm"), column))
+    return Parameter(f"traffic_simulation.{name}", section=STREAMING, values=values, columns=everywhere(column))
 
 
 PARAMETERS = (
@@ -33,6 +33,9 @@ PARAMETERS = (
             "pytorch": Column(Scope.REQUEST, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING),
             # its async engine streams, and is another one than that of LLM
             "vllm": Column(Scope.ENGINE, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING),
+            "tensorrt": Column(
+                Scope.REQUEST, trt_results.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING, needs=CUDA
+            ),
         },
     ),
     _traffic("enabled", timing.paced, Value(False, contrast=True), Value(True, contrast=False)),

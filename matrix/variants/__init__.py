@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from matrix.variants.adapters import ADAPTERS
 from matrix.variants.awq import AWQ
+from matrix.variants.calibration import CALIBRATION
 from matrix.variants.compressed import FLOAT8, W4A16, W8A8
 from matrix.variants.draft import DRAFT
 from matrix.variants.generation import GENERATION_CONFIG
@@ -20,6 +21,7 @@ from matrix.variants.weights import CONSOLIDATED, FORMATS
 __all__ = [
     "ADAPTERS",
     "AWQ",
+    "CALIBRATION",
     "CONSOLIDATED",
     "DRAFT",
     "FLOAT8",

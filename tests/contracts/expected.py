@@ -1,102 +1,130 @@
-"""What the contract says of a run, held against what arrived."""
+"""What the contracts say of a run, held against what arrived."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness.plan import Run
 
-EXPECTED = json.loads((Path(__file__).parent / "expected_tensorrt.json").read_text())
-PARAMETERS: Mapping[str, Mapping[str, Any]] = EXPECTED["parameters"]
 BY_HARNESS = ("batching.", "traffic_simulation.")
 """Settings that the harness itself carries out: upstream has no argument for them."""
-PARALLEL = {"tensor_parallel": "tensor_parallel_size", "pipeline_parallel": "pipeline_parallel_size"}
-ABSENT = "absent"
+REQUEST_CALLS = ("SamplingParams", "BeamSearchParams", "StructuredOutputsParams", "LoRARequest", "LLM.generate")
+Places = Mapping[str, list[Any]]
+"""class.field to all the values that arrived there."""
+
+
+@cache
+def contract(backend: str) -> Mapping[str, Any]:
+    """The contract of a backend."""
+    found: Mapping[str, Any] = json.loads((Path(__file__).parent / f"expected_{backend}.json").read_text())
+    return found
 
 
 def places(arrived: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """class.field to the values that arrived there, over all calls."""
+    """Where what arrived. Of several loads the last counts: those before it prepare it."""
     found: dict[str, list[Any]] = {}
-    loads = [call for call in arrived["given"] if call["call"] != "LLM.generate_async"]
-    requests = [call for call in arrived["given"] if call["call"] == "LLM.generate_async"]
-    for call in [*loads[-1:], *requests]:
-        name = "generate_async" if call in requests else "LLM"
+    calls = arrived["given"]
+    loads = [place for place, call in enumerate(calls) if call["call"].endswith("LLM")]
+    for number, call in enumerate(calls):
+        if number in loads[:-1]:
+            continue
+        name = "LLM" if number in loads else call["call"].removeprefix("LLM.")
         for field, value in call["given"].items():
-            found.setdefault(f"{name}.{field}", []).append(value)
+            for shown in {name, call["call"]}:
+                found.setdefault(f"{shown}.{field}", []).append(value)
             _inside(field, value, found)
-    found["call"] = [call["call"] for call in loads]
+    found["call"] = [calls[number]["call"] for number in loads]
     return found
 
 
 def _inside(argument: str, value: Any, found: dict[str, list[Any]]) -> None:
-    if not isinstance(value, dict) or "class" not in value:
+    """An object by its class and by the argument that takes it, a plain mapping by the argument."""
+    if not isinstance(value, dict):
         return
-    for field, item in value["fields"].items():
-        for name in (value["class"], argument):
+    names = {argument, value["class"]} if "class" in value else {argument}
+    for field, item in (value["fields"] if "class" in value else value).items():
+        for name in names:
             found.setdefault(f"{name}.{field}", []).append(item)
         _inside(field, item, found)
 
 
-def wrong(run: Run, arrived: Mapping[str, Any]) -> Iterator[str]:
+def wrong(run: Run, found: Places, *, refused: bool) -> Iterator[str]:
     """Each setting of a run that did not arrive where and as it should, in words."""
-    found = places(arrived)
-    refused = arrived["error"] is not None
-    settings = run.settings
-    for path, value in settings.items():
+    for path, value in run.settings.items():
         if path in run.request and refused:
             continue  # nothing was asked of an engine that was refused
-        for place, wanted in _wanted(path, value, settings, run.model):
-            got = found.get(place, [])
-            if wanted == ABSENT:
-                if got:
-                    yield f"{path}={value!r}: {place} should not be given, got {got}"
-            elif not got or not all(_same(item, wanted) for item in got):
-                yield f"{path}={value!r}: expected {place}={wanted!r}, got {got}"
+        alternatives = wanted(run, path, value)
+        if alternatives and not any(all(_holds(found, *item) for item in each.items()) for each in alternatives):
+            got = {place: found.get(place, []) for each in alternatives for place in each}
+            yield f"{path}={value!r}: expected {' or '.join(map(str, alternatives))}, got {got}"
 
 
-def _wanted(path: str, value: Any, settings: Mapping[str, Any], model: str) -> Iterator[tuple[str, Any]]:
-    if path.startswith(BY_HARNESS) or path == "decoder.preset":
-        return
+def wanted(run: Run, path: str, value: Any) -> list[Mapping[str, Any]]:
+    """Alternatives, each of places and what has to be there. None where nothing arrives as an argument."""
+    terms, settings = contract(run.backend), run.settings
+    rule = terms["parameters"].get(path, {})
+    if path.startswith(BY_HARNESS) or path == "decoder.preset" or "elsewhere" in rule:
+        return []
     if path == "passthrough_kwargs":
-        yield from ((f"SamplingParams.{name}", item) for name, item in value.items())
-        return
-    if path == "parallelism.strategy":
-        yield f"LLM.{PARALLEL[value]}", settings["parallelism.degree"]
-        return
-    if path == "parallelism.degree":
-        return
-    rule = PARAMETERS[path]
-    beams = int(settings.get("decoder.beam_search.num_beams") or 1)
+        return [_passed_through(terms, value)]
+    if path.startswith("parallelism."):
+        return [{terms["parallel"][settings["parallelism.strategy"]]: settings["parallelism.degree"]}]
     if "values" in rule:
-        for place, wanted in rule["values"][json.dumps(value)].items():
-            if wanted == "1, or beams" and beams > 1:
-                yield place, None
-            else:
-                yield place, 1 if wanted == "1, or beams" else wanted
-        return
-    switched_off = path == "decoder.beam_search.num_beams" and settings.get("decoder.beam_search.enabled") is False
-    for place in rule["at"]:
-        yield place, 1 if switched_off else _as_it_arrives(rule, value, model)
-    if rule.get("also") == "beams" and beams > 1 and not switched_off:
-        width = {"SamplingParams.best_of": beams, "SamplingParams.use_beam_search": True}
-        yield from {**width, "SamplingParams.n": settings.get("tensorrt.n", beams)}.items()
+        stated = rule["values"][json.dumps(value)]
+        return stated if isinstance(stated, list) else [stated]
+    return _by_rule(run, rule, path, value)
 
 
-def _as_it_arrives(rule: Mapping[str, Any], value: Any, model: str) -> Any:
+def _passed_through(terms: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    stated: dict[str, Any] = {}
+    for name, item in value.items():
+        made = terms.get("passthrough_objects", {}).get(name)
+        stated |= (
+            {f"{made}.{field}": each for field, each in item.items()}
+            if made
+            else {f"{terms['passthrough']}.{name}": item}
+        )
+    return stated
+
+
+def _by_rule(run: Run, rule: Mapping[str, Any], path: str, value: Any) -> list[Mapping[str, Any]]:
+    settings = run.settings
+    width: Any = settings.get("decoder.beam_search.num_beams")
+    searched = width is not None and settings.get("decoder.beam_search.enabled") is not False
+    if path == "decoder.beam_search.num_beams" and not searched:
+        return [dict.fromkeys(rule["at"], 1)]
+    where = rule["beams"] if searched and "beams" in rule and (width > 1 or not rule["at"]) else rule["at"]
+    return [dict.fromkeys(where, _as_it_arrives(rule, value, run))] if where else []
+
+
+def _as_it_arrives(rule: Mapping[str, Any], value: Any, run: Run) -> Any:
     if value is None:
         return None
     if "member" in rule:
         return f"{rule['member']}.{value}"
     if rule.get("folder"):
-        return [_folder(item, model) for item in value] if isinstance(value, list) else _folder(value, model)
+        return [_folder(each, run.model) for each in value] if isinstance(value, list) else _folder(value, run.model)
     if rule.get("vocabulary"):
-        size = int(json.loads((Path(model) / "config.json").read_text())["vocab_size"])
+        size = int(json.loads((Path(run.model) / "config.json").read_text())["vocab_size"])
         bias = {int(token): float(item) for token, item in value.items()}
         return [bias.get(token, 0.0) for token in range(size)]
+    if rule.get("by_prompt") and isinstance(value, list):
+        return OneOf(value)
     return value
+
+
+class OneOf:
+    """One of several values is in a place: each request brings its own."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    def __repr__(self) -> str:
+        return f"one of {self.values}"
 
 
 def _folder(value: str, model: str) -> str:
@@ -104,9 +132,23 @@ def _folder(value: str, model: str) -> str:
     return str(inside.resolve()) if inside.is_dir() else value
 
 
-def _same(got: Any, wanted: Any) -> bool:
-    if wanted == "above 0":
-        return isinstance(got, (int, float)) and got > 0
-    if isinstance(wanted, str) and wanted.startswith("a ") and wanted[2:].isidentifier():
-        return isinstance(got, dict) and got.get("class") == wanted[2:]
-    return type(got) is type(wanted) and bool(got == wanted)
+def _holds(found: Places, place: str, value: Any) -> bool:
+    got = found.get(place, [])
+    if isinstance(value, OneOf):
+        return {json.dumps(item) for item in got} == {json.dumps(item) for item in value.values}
+    if value == "absent":
+        return not got
+    return bool(got) and all(_same(item, value) for item in got)
+
+
+def _same(got: Any, value: Any) -> bool:
+    number = isinstance(got, (int, float)) and not isinstance(got, bool)
+    if value == "given":
+        return True
+    if value == "above or at 0":
+        return number and got >= 0
+    if value == "above 1":
+        return number and got > 1
+    if isinstance(value, str) and value.startswith("a ") and value[2:].isidentifier():
+        return isinstance(got, dict) and got.get("class") == value[2:]
+    return type(got) is type(value) and bool(got == value)

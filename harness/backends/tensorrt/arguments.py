@@ -34,7 +34,6 @@ BOTH_PATHS = {
         "max_batch_size",
         "max_num_tokens",
         "max_seq_len",
-        "model_kwargs",
         "revision",
         "skip_tokenizer_init",
         "trust_remote_code",
@@ -51,6 +50,7 @@ PYTORCH_PATH = _own(
     "disable_flashinfer_sampling",
     "disable_overlap_scheduler",
     "enable_autotuner",
+    "model_kwargs",
     "sampler_type",
     "stream_interval",
 )

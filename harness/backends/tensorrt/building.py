@@ -26,6 +26,7 @@ class Building:
     def __init__(self, reads: Reads) -> None:
         self.reads = reads
         self.builds: int | None = None
+        """None where nobody counted."""
         self.fullgraph: bool | None = None
         """Of the compiled model; None where none was compiled."""
         self.network: dict[str, JSON] = {}
@@ -60,7 +61,6 @@ class Building:
             ("torch_compile.fullgraph", "torch", "", "compile", self._compiled)
         ]
         if engine_path:
-            self.builds = 0
             places = [
                 ("build", "tensorrt_llm.builder", "Builder", "build_engine", self._network),
                 ("model", "tensorrt_llm.llmapi.llm_utils", "", "build", self._built),
@@ -75,6 +75,8 @@ class Building:
         with contextlib.ExitStack() as stack:
             for name, module, owner, attribute, noting in places:
                 self.reads(name, partial(stack.enter_context, _noted(module, owner, attribute, noting)))
+            if engine_path and "build" not in self.reads.unread:
+                self.builds = 0
             yield
 
     def _compiled(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

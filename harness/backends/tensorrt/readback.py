@@ -167,7 +167,8 @@ def _compiled(runner: Any, fullgraph: bool | None) -> dict[str, JSON]:
         "graphs": int(graphs),
         "fullgraph": fullgraph,
         "inductor": bool(backend.enable_inductor),
-        "piecewise_sizes": [int(size) for size in backend.capture_num_tokens or ()],
+        # upstream hands over the sizes of CUDA graphs whether pieces are captured or not
+        "piecewise_sizes": [int(size) for size in backend.capture_num_tokens if backend.piecewise_cuda_graph],
     }
 
 

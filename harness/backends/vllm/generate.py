@@ -11,6 +11,7 @@ from harness.backends import torchside
 from harness.backends.base import Observation
 from harness.backends.pacing import wait_until
 from harness.backends.planning import plan
+from harness.backends.settings import ConflictingSettingsError
 from harness.backends.vllm.outputs import Told, describe_beams, describe_output
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Run:
         self.seconds = 0.0
         self.start = time.perf_counter()
         self.beam_params = requests.beams(job, calls)
+        if self.beam_params is not None and loop is not None:
+            raise ConflictingSettingsError(
+                "beams are searched by LLM.beam_search, and `streaming`, True or False, takes the async engine, which "
+                "has no such call: leave one of the two out"
+            )
         self.others = requests.others(job, calls)
         self.prompts, lengths = _prompts(self.engine, self.requests.model, job.prompts)
         # beams are searched prompt by prompt unless it is said how many go together

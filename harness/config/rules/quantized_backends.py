@@ -131,8 +131,7 @@ RULES: tuple[Rule, ...] = (
         violated=lambda values: values.get(_METHOD) == "int8_sq" and not has(f"{_CALIBRATION}.dataset")(values),
         combination=f"{_METHOD}=int8_sq without {_CALIBRATION}.dataset",
         expected="a calibration dataset",
-        reason="INT8 SmoothQuant requires a calibration dataset; without one the prompts that come with the harness "
-        "serve, which suit the model that comes with it",
+        reason="INT8 SmoothQuant requires a calibration dataset, and the default one is downloaded",
         resolution=f"Provide {_CALIBRATION}.dataset (a local path), or use fp8",
         versions="TensorRT-LLM 1.2 (read, not run)",
         witness={_METHOD: "int8_sq", **_ENGINE_PATH},

@@ -96,7 +96,7 @@ RULES: tuple[Rule, ...] = (
         reason="The request is rejected: LoRA is not enabled",
         resolution="Set vllm.enable_lora=True, or remove vllm.lora_request",
         witness={"vllm.lora_request": "adapter"},
-        neighbour={"vllm.lora_request": "adapter", "vllm.enable_lora": True},
+        neighbour={"vllm.enable_lora": True},
     ),
     inert(
         "scheduling.vllm_priority_inert",

@@ -93,7 +93,7 @@ RULES: tuple[Rule, ...] = (
         reason="The method drafts with a model of its own; vLLM raises ValueError",
         resolution=f"Set {_MODEL}, or use {_METHOD}='ngram'",
         witness={_METHOD: "draft_model", _TOKENS: 3},
-        neighbour={_METHOD: "draft_model", _TOKENS: 3, _MODEL: "draft"},
+        neighbour={_METHOD: "ngram", _TOKENS: 3},
     ),
     refused(
         "speculative.vllm_lookup_order",

@@ -144,11 +144,18 @@ class LLM:
         scheduling_params: Any = None,
         cache_salt: Any = None,
     ) -> list[Result]:
+        def at(given: Any, place: int) -> Any:
+            return given[place] if isinstance(given, list) else given
+
         return [
             self.generate_async(
-                prompt, sampling_params, lora_request=lora_request, cache_salt=cache_salt, streaming=False
+                prompt,
+                at(sampling_params, place),
+                lora_request=at(lora_request, place),
+                cache_salt=at(cache_salt, place),
+                streaming=False,
             )
-            for prompt in inputs
+            for place, prompt in enumerate(inputs)
         ]
 
     def generate_async(

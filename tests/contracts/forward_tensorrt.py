@@ -5,8 +5,6 @@ Reads a JSON list of runs from stdin; answers with a list of {"calls", "given", 
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import json
 import os
 import sys
@@ -17,25 +15,7 @@ from tensorrt_llm._llm import GIVEN
 
 from harness.backends.base import Calls, Declared, GenerateJob, LoadJob
 from harness.backends.tensorrt import create
-
-
-def told(value: Any) -> Any:
-    """A picture of what was given: of an object its class and the fields that were set."""
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__name__}.{value.name}"
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, dict):
-        return {key: told(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [told(item) for item in value]
-    if hasattr(value, "model_fields_set"):
-        fields = {name: getattr(value, name) for name in value.model_fields_set}
-    elif dataclasses.is_dataclass(value):
-        fields = vars(value)
-    else:
-        fields = {name: str(item) for name, item in vars(value).items()} if hasattr(value, "__dict__") else {}
-    return {"class": type(value).__name__, "fields": told(fields)}
+from tests.contracts.told import refusal, told
 
 
 def forward(run: dict[str, Any]) -> dict[str, Any]:
@@ -58,14 +38,7 @@ def forward(run: dict[str, Any]) -> dict[str, Any]:
             loaded.generate(job, calls)
             loaded.close()
         except Exception as raised:  # noqa: BLE001 - what upstream refuses is what is asked for
-            place = raised.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            error = {
-                "type": type(raised).__name__,
-                "message": str(raised),
-                "file": place.tb_frame.f_code.co_filename if place else "",
-            }
+            error = refusal(raised)
         unread = [*engine.unread(), *(request.unread() if error is None else ())]
     return {
         "given": told(GIVEN),

@@ -1,0 +1,118 @@
+"""Results as a pytest session that runs nothing, for pytest-html to report at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from harness import report as matrix
+from harness.htmlreport import MatrixHtml
+from harness.records import CellRecord, Planned
+from harness.store import Results
+from harness.verdict import Cause, Outcome
+
+PAGE: Final = "matrix.html"
+_MADE = re.compile(r"<p>Report generated on [^<]*? by (?=<a )")
+_TOOK = re.compile(r'(<p class="run-count">)[^<]*')
+"""What differs between two renderings of equal results."""
+
+
+def page(results: Results, templates: Path) -> str:
+    """The page `matrix.html`: every planned cell with its evidence, in one file.
+
+    Raises:
+        ReportError: pytest or its plugins could not make it.
+    """
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="paramatrix-") as folder:
+        target = Path(folder) / PAGE
+        arguments = [
+            *("--rootdir", folder, "-c", os.devnull, "--noconftest", "-qq", "--no-header", "--no-summary"),
+            *("--disable-plugin-autoload", "-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin"),
+            *("-p", "no:cacheprovider", "-o", "render_collapsed=all", "-o", "initial_sort=original"),
+            *(f"--html={target}", "--self-contained-html", folder),
+        ]
+        with _undisturbed(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = pytest.main(arguments, plugins=[Replay(results), MatrixHtml(lambda: templates, results.runs.get)])
+        if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
+            last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
+            raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")
+        content = target.read_text(encoding="utf-8")
+    latest = results.latest.started if results.latest else "never"
+    content = _MADE.sub(f"<p>Last measured {latest}. The page was made by ", content)
+    return _TOOK.sub(rf"\g<1>{len(results.planned)} cells are planned.", content)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without what the user says to pytest for other runs."""
+    said = os.environ.pop("PYTEST_ADDOPTS", None)
+    try:
+        yield
+    finally:
+        if said is not None:
+            os.environ["PYTEST_ADDOPTS"] = said
+
+
+class Replay:
+    """Puts the planned cells in the place of what pytest would collect."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        """An item for each planned cell, in page order."""
+        results = self.results
+        titles = list(dict.fromkeys(title for run in results.runs.values() for title in run.sections))
+        order = {title: index for index, title in enumerate(titles)}
+
+        def place(plan: Planned) -> tuple[object, ...]:
+            return order.get(plan.section, len(order)), plan.section, matrix.natural(plan.row), plan.backend
+
+        session.items = [
+            Told.from_parent(session, name=plan.cell, nodeid=plan.cell, record=results.cells.get(plan.cell))
+            for plan in sorted(results.planned.values(), key=place)
+        ]
+        session.testscollected = len(session.items)
+        session.config.hook.pytest_collection_finish(session=session)
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """The record travels on the report, as in a run."""
+        made = yield
+        if made.when == "call" and isinstance(item, Told) and item.record is not None:
+            made.paramatrix = item.record.model_dump_json()  # type: ignore[attr-defined]
+        return made
+
+
+class Told(pytest.Item):
+    """A cell whose outcome is on record."""
+
+    def __init__(self, *, record: CellRecord | None, **more: object) -> None:
+        super().__init__(**more)  # type: ignore[arg-type]
+        self.record = record
+
+    def runtest(self) -> None:
+        """End as the record says."""
+        if self.record is None:
+            pytest.skip("planned, not measured: the run was interrupted")
+        conclude(self.record)
+
+
+def conclude(record: CellRecord) -> None:
+    """A verdict as a test's outcome."""
+    told = f"{record.cause.value}: {record.reason}"
+    if record.verdict is Outcome.FAIL or record.cause is Cause.HARNESS_ERROR:
+        pytest.fail(told, pytrace=False)
+    if record.verdict is Outcome.NOT_RUN:
+        pytest.skip(told)
