@@ -27,7 +27,7 @@ def energy(
     joules: Known = 3000.0,
     speed: float = 1.0,
     *,
-    wobble: float = 0.001,
+    wobble: float = 0.004,
     notes: Sequence[Note] = (),
     control: bool = True,
     rounds: int = 3,
@@ -45,7 +45,10 @@ def energy(
         memory: peak device memory of the value.
     """
     sways = [1.0, 1.0 + wobble, 1.0 - wobble, 1.0 + wobble / 2, 1.0 - wobble / 2][:rounds]
-    treated = [_repeat(_times(joules, speed * sway), round(500 * speed * sway), notes, memory) for sway in sways]
+    treated = [
+        _repeat(_times(joules, speed * other), round(500 * speed * sway), notes, memory)
+        for sway, other in zip(sways, reversed(sways), strict=True)
+    ]
     against = [_repeat(_times(joules, 3000 / joules) if isinstance(joules, float) else joules, 500) for _ in sways]
     found = against if control else Missing("this is the control")
     return summarise(treated, found, [] if isinstance(joules, Missing) else [GPU])

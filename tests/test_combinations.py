@@ -268,7 +268,7 @@ def advice(case: UseCase, results: Results, **speeds: float) -> Advice:
 def test_figures_of_equal_circumstances_decide_which_backend_is_recommended() -> None:
     found = advice(FASTEST, measured(*BOTH), pytorch=4.0, vllm=2.0)
     assert found.backend == "PyTorch"
-    assert found.reason == "PyTorch 200 tokens/s (199.5 to 200.5); vLLM 100 tokens/s (99.75 to 100.2)"
+    assert found.reason == "PyTorch 200 tokens/s (198 to 202); vLLM 100 tokens/s (99.01 to 101)"
     assert found.basis == "measured: pytorch-fly=high, vllm-fly=low (model models/tiny, CPU (toy, 2 cores))"
     least = dataclasses.replace(FASTEST, better="lower")
     assert advice(least, measured(*BOTH), pytorch=4.0, vllm=2.0).backend == "vLLM"

@@ -144,10 +144,13 @@ def _against(energy: EnergyRecord, verdict: CellRecord | None) -> str | None:
 
 
 def _versus(energy: EnergyRecord, name: str) -> Versus | None:
-    """A figure's difference to the control, where it was had with an interval."""
+    """A figure's difference to the control, where it was had with an interval.
+
+    Rounds that are all alike have none: an engine that is kept tells one peak of memory in each.
+    """
     figure: Figure | None = getattr(energy, name)
     versus = figure.versus_control if figure else None
-    return versus if versus and versus.ci95 else None
+    return versus if versus and versus.ci95 and len(set(versus.rounds)) > 1 else None
 
 
 def _claimable(energy: EnergyRecord, name: str) -> bool:

@@ -10,10 +10,10 @@ from typing import Final
 
 from harness import report
 from harness.energy import chart, tracechart
-from harness.energy.effects import Effect, Effects, Row, Standing, effects
+from harness.energy.effects import OF_ENERGY, Effect, Effects, Row, Standing, effects
 from harness.energy.measured import MeasuredRecord, Measurements
 from harness.energy.quality import Flag, Quality
-from harness.energy.record import FIGURES, Figure
+from harness.energy.record import FIGURES, Figure, Versus
 from harness.energy.wording import amount, percent
 from harness.records import CellRecord
 from harness.report import Measured
@@ -174,16 +174,21 @@ def _shown(effect: Effect | None, *, claimed: bool, quality: Quality) -> str:
     versus = effect.versus
     if versus is None:
         return value
+    believed = effect.name not in OF_ENERGY or quality is Quality.MEASURED
+    around = "" if claimed and believed else "*"
+    if effect.standing is Standing.DIFFERS and claimed:
+        around = "**"
+    doubt = "" if believed else f"; *{quality.value}*"
+    return f"{value} ({around}{percent(versus.value)}{around}, {_span_of(versus)}{doubt})"
+
+
+def _span_of(versus: Versus) -> str:
+    """The interval of a difference in words."""
     if versus.ci95 is None:
-        return f"{value} (*{percent(versus.value)}*, one round)"
-    ends = [percent(end) for end in versus.ci95]
-    span = f"{ends[0]} to {ends[1]}" if ends[0] != ends[1] else "in every round"
-    if effect.standing is Standing.UNCLAIMED:
-        return f"{value} (*{percent(versus.value)}*, {span}; *{quality.value}*)"
-    if not claimed:
-        return f"{value} (*{percent(versus.value)}*, {span})"
-    bold = "**" if effect.standing is Standing.DIFFERS else ""
-    return f"{value} ({bold}{percent(versus.value)}{bold}, {span})"
+        return "one round"
+    if len(set(versus.rounds)) == 1:
+        return "in every round"
+    return f"{percent(versus.ci95[0])} to {percent(versus.ci95[1])}"
 
 
 def facts(records: Sequence[MeasuredRecord]) -> list[str]:
