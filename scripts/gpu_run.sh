@@ -13,6 +13,10 @@
 #   DEVICE=cpu          a try without a GPU, into .cache/gpu-run-cpu
 #   LAYERS, VOCABULARY  a smaller random model, for tries
 set -euo pipefail
+# paths are meant from where the user stands; links stay, because a virtual environment lives by them
+for name in PYTHON HARNESS OUT; do
+  case ${!name:-} in */*) printf -v "$name" %s "$(realpath -s -m "${!name}")" ;; esac
+done
 cd "$(dirname "$0")/.."
 
 fail() {
