@@ -147,9 +147,9 @@ def test_one_round_tells_no_difference() -> None:
 
 
 def test_a_figure_that_is_the_same_in_every_round_has_no_interval_and_claims_nothing() -> None:
-    """Peak memory is of one engine that is kept, so that rounds are not measurements of their own."""
+    """Of peak memory nothing is claimed at all: it is of one engine that is kept, whatever the rounds say."""
     seen = read(SAME)
-    assert cells(seen, ALIKE, "x=same")["Peak host memory"] == "1 GiB (±0%, in every round)"
+    assert cells(seen, ALIKE, "x=same")["Peak host memory"] == "1 GiB (±0%)"
     head = render(measured("x=1", energy(Missing(NO_METER), 2.0, wobble=0.0)))[page.PAGE]
     assert "no difference to the control was had" in cells(Page(head), UNCLAIMED, "x=1")["Notes"]
 

@@ -20,7 +20,11 @@ from harness.records import CellRecord
 from harness.verdict import Outcome
 
 SHOWN: Final = ("j_per_output_token", "tokens_per_s", "ttft_p50_s", "peak_device_bytes", "peak_host_bytes")
-"""Figures of which the difference to the control is shown, in the order in which they decide the order of rows."""
+"""Figures of which the difference to the control is shown."""
+CLAIMED: Final = SHOWN[:3]
+"""Those that rounds tell anew, in the order in which they decide the order of rows.
+
+Peak memory is of one engine that is kept: rounds do not tell how far two loads are apart."""
 OF_ENERGY: Final = frozenset(name for name, quantity in QUANTITIES.items() if "{meter}" in quantity.method)
 """Figures that are joules: what speaks against a reading speaks against them."""
 
@@ -109,7 +113,7 @@ def effects(records: Sequence[MeasuredRecord], verdicts: Mapping[str, CellRecord
     """
     against = {record.cell: _against(record.energy, verdicts.get(record.cell)) for record in records}
     claimed = [record.energy for record in records if not against[record.cell]]
-    comparisons = sum(_claimable(energy, name) for energy in claimed for name in SHOWN)
+    comparisons = sum(_claimable(energy, name) for energy in claimed for name in CLAIMED)
     rows = [
         Row(
             record,
@@ -138,7 +142,7 @@ def _against(energy: EnergyRecord, verdict: CellRecord | None) -> str | None:
         return "; ".join(
             f"{note.flag.value}: {note.text}" for note in energy.notes if note.flag.quality is energy.quality
         )
-    if not any(_versus(energy, name) for name in SHOWN):
+    if not any(_versus(energy, name) for name in CLAIMED):
         return "no difference to the control was had"
     return None
 
@@ -154,7 +158,7 @@ def _versus(energy: EnergyRecord, name: str) -> Versus | None:
 
 
 def _claimable(energy: EnergyRecord, name: str) -> bool:
-    believed = name not in OF_ENERGY or energy.quality is Quality.MEASURED
+    believed = name in CLAIMED and (name not in OF_ENERGY or energy.quality is Quality.MEASURED)
     return believed and _versus(energy, name) is not None
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from harness import report
 from harness.energy import chart, tracechart
-from harness.energy.effects import OF_ENERGY, Effect, Effects, Row, Standing, effects
+from harness.energy.effects import CLAIMED, OF_ENERGY, Effect, Effects, Row, Standing, effects
 from harness.energy.measured import MeasuredRecord, Measurements
 from harness.energy.quality import Flag, Quality
 from harness.energy.record import FIGURES, Figure, Versus
@@ -174,6 +174,8 @@ def _shown(effect: Effect | None, *, claimed: bool, quality: Quality) -> str:
     versus = effect.versus
     if versus is None:
         return value
+    if effect.name not in CLAIMED:
+        return f"{value} ({percent(versus.value)})"
     believed = effect.name not in OF_ENERGY or quality is Quality.MEASURED
     around = "" if claimed and believed else "*"
     if effect.standing is Standing.DIFFERS and claimed:
