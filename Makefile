@@ -7,6 +7,10 @@ K ?=
 CELL ?=
 MODEL ?=
 WORKERS ?=
+WINDOW ?=
+REPEATS ?=
+IDLE ?=
+BUDGET ?=
 RESULTS ?=
 VERSIONS ?=
 VLLM_VERSION ?=
@@ -15,7 +19,7 @@ FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix accept report repro cases drift lint test check format model bench clean
+.PHONY: help harness setup matrix energy accept report repro cases drift lint test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -26,6 +30,8 @@ help: ## Show this help
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
 	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
+	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
+	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
@@ -39,6 +45,11 @@ setup: harness ## Make the harness environment and one environment per backend
 matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
 	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
 	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) $(FILE)
+
+energy: setup ## Measure what the values that passed cost, each against its control
+	@$(PARAMATRIX) energy $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") $(if $(CELL),--cell '$(CELL)') \
+	  $(if $(MODEL),--model "$(MODEL)") $(FILE) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(WINDOW),--window $(WINDOW)) \
+	  $(if $(REPEATS),--repeats $(REPEATS)) $(if $(IDLE),--idle $(IDLE))
 
 accept: harness ## Expect from now on the verdicts of the last run
 	@$(PARAMATRIX) accept $(ASKED) $(FILE) $(if $(CELL),--cell '$(CELL)')

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness import report
 from harness.abilities import ability
 from harness.declare import Matrix
 from harness.declare_limits import UseCase
-from harness.records import CellRecord
+from harness.energy.effects import OF_ENERGY
+from harness.energy.measured import MeasuredRecord, Measurements
+from harness.energy.quality import Quality
 from harness.store import Results
 from harness.verdict import Outcome
 
@@ -27,14 +28,20 @@ class Figure:
         return f"{self.mean:.4g} {self.unit} ({self.low:.4g} to {self.high:.4g})"
 
 
-Figures = Callable[[CellRecord, str], Figure | None]
-"""`figures(record, name)`: what was measured for a cell under that name, or None."""
+def claimed(record: MeasuredRecord, name: str) -> Figure | None:
+    """A figure of the measuring mode that nothing speaks against; None if there is none.
 
-
-def recorded(record: CellRecord, name: str) -> Figure | None:
-    """None: a record's `timing` is of one short run on a machine that may be busy, so no figure is made of it."""
-    del record, name
-    return None
+    Joules need a reading that is believed, and none of a contaminated one's figures is taken.
+    """
+    energy = record.energy
+    figure = getattr(energy, name)
+    if energy.mode != "measuring" or figure is None or figure.ci95 is None or energy.quality is Quality.CONTAMINATED:
+        return None
+    if name in OF_ENERGY and energy.quality is not Quality.MEASURED:
+        return None
+    # what is left open at the edges of windows errs the same way in each repeat
+    open_ = figure.uncertainty or 0.0
+    return Figure(figure.value, figure.ci95[0] - open_, figure.ci95[1] + open_, figure.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +56,26 @@ class Advice:
     """What decided: the cells and figures that were measured, or that it is declared."""
 
 
-def advise(matrix: Matrix, results: Results, figures: Figures = recorded) -> list[Advice]:
+def advise(matrix: Matrix, results: Results, costs: Measurements | None = None) -> list[Advice]:
     """The recommendations, in the order of the declarations."""
-    return [_measured(case, results, figures) or _declared(case, matrix, results) for case in matrix.use_cases]
+    measurements = costs or Measurements()
+    return [_measured(case, results, measurements) or _declared(case, matrix, results) for case in matrix.use_cases]
 
 
-def _measured(case: UseCase, results: Results, figures: Figures) -> Advice | None:
+def _measured(case: UseCase, results: Results, costs: Measurements) -> Advice | None:
     """By figures, where at least two backends have one that was measured in the same circumstances."""
     found: dict[str, Figure] = {}
     circumstances = set()
-    records = {record.cell: record for record in results.measured}
+    verdicts = {record.cell: record.verdict for record in results.measured}
+    records = {record.cell: record for record in costs.measured}
     for backend, cell in case.cells.items():
         record = records.get(cell)
-        figure = figures(record, case.figure) if record and case.figure else None
-        if record is None or figure is None or record.verdict is not Outcome.PASS:
+        figure = claimed(record, case.figure) if record and case.figure else None
+        if record is None or figure is None or verdicts.get(cell) is not Outcome.PASS:
             continue
-        info = results.info(record)
-        circumstances.add((info.device, info.model, info.model_hash))
+        info = costs.info(record)
+        metered = [(device.name, device.scope) for device in record.energy.devices]
+        circumstances.add((info.device, info.model, info.model_hash, *(metered if case.figure in OF_ENERGY else ())))
         found[backend] = figure
     if len(found) < 2 or len(circumstances) > 1:
         return None
@@ -74,7 +84,7 @@ def _measured(case: UseCase, results: Results, figures: Figures) -> Advice | Non
     best = found[order[0]]
     # an interval that reaches into the best one's is not told apart from it
     first = [name for name in order if found[name].low <= best.high and best.low <= found[name].high]
-    device, model, _ = circumstances.pop()
+    device, model, *_ = circumstances.pop()
     return Advice(
         case.name,
         " or ".join(report.COLUMNS[name] for name in first),

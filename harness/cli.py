@@ -19,6 +19,7 @@ from harness import (
     cli_config,
     cli_diff,
     cli_drift,
+    cli_energy,
     cli_lint,
     cli_repro,
     cli_summary,
@@ -51,6 +52,7 @@ app.command()(cli_claims.claims)
 app.command()(cli_accept.accept)
 app.command()(cli_diff.diff)
 app.command()(cli_drift.drift)
+app.command()(cli_energy.energy)
 app.command(name="merge")(cli_summary.merge_command)
 app.command(name="summary")(cli_summary.summary_command)
 app.command()(cli_lint.lint)
@@ -138,7 +140,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
     found = store.read(target)
-    _summarise(found, _pages(project, found, pages_folder), target)
+    _summarise(found, _pages(project, target, found, pages_folder), target)
     raise typer.Exit(int(code))
 
 
@@ -164,13 +166,14 @@ def report_command(
     """Render the pages again, from results, rules and claims alone."""
     project = find().at(parse_versions(version or ()))
     source = results or project.results
-    for page in _pages(project, store.read(source), out or source.parent):
+    for page in _pages(project, source, store.read(source), out or source.parent):
         typer.echo(page)
 
 
-def _pages(project: Project, results: store.Results, out: Path) -> list[Path]:
+def _pages(project: Project, source: Path, results: store.Results, out: Path) -> list[Path]:
     known = claims.read(project.reports / claims.FILE)
-    written = pages.write(project.matrix(), results, known, project.templates, out)
+    costs = pages.measurements(source)
+    written = pages.write(project.matrix(), results, known, project.templates, out, costs=costs)
     return [*written, report.save(replay.page(results, project.templates), out / replay.PAGE)]
 
 

@@ -62,6 +62,7 @@ def _folder(project: Project, source: Path, folder: Path, claimed: Path, expecte
         records.read(claimed / records.FILE),
         pages.read(folder),
         project.templates,
+        pages.measurements(source),
     )
     found = checks.check(subject)
     for note in checks.notes(subject, expected or {plan.backend for plan in subject.results.planned.values()}):

@@ -19,12 +19,14 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from harness import processes, rootcause, scratch, sharedmemory
 from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
+from harness.energy.filling import Filling
 from harness.jsontypes import JSON
 from harness.wire import Interrupted, Message, PeerGone, Wire, WireTimeout
 
@@ -262,10 +264,7 @@ def _serve(backend: Backend, engine: Message, wire: Wire, folder: Path) -> None:
         settings = Declared(_mapping(message["settings"]))
         job = _job(message, settings)
 
-        def generate(job: GenerateJob = job, calls: Calls = calls) -> Message:
-            return {"observation": cast("JSON", loaded[0].generate(job, calls))}
-
-        answer = attempt("generate", generate, calls, settings)
+        answer = attempt("generate", partial(_generate, loaded[0], job, calls, message), calls, settings)
         _send(wire, answer)
 
 
@@ -274,6 +273,17 @@ def _journaled(folder: Path) -> Calls:
     journal = folder / _JOURNAL
     journal.unlink(missing_ok=True)
     return Calls(journal=journal)
+
+
+def _generate(engine: Engine, job: GenerateJob, calls: Calls, message: Message) -> Message:
+    """One pass of a job; or as many as `fill` or `warm_up` ask for, of which the first one's calls are kept."""
+    kept = iter([calls])
+    filling = Filling(lambda: engine.generate(job, next(kept, None) or Calls()), engine.synchronise)
+    if isinstance(asked := message.get("fill"), dict):
+        return filling.fill(float(str(asked["seconds"])))
+    if isinstance(asked := message.get("warm_up"), dict):
+        return filling.warm_up(float(str(asked["slice_s"])), float(str(asked["limit_s"])))
+    return filling.once()
 
 
 def _send(wire: Wire, answer: Message) -> None:

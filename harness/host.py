@@ -12,13 +12,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from harness import processes, scratch
+from harness import clock, processes, scratch
 from harness.backends.base import Observation
 from harness.declare import Seen
+from harness.energy.readings import NO_WINDOW
+from harness.energy.tally import Tally
+from harness.energy.windows import Window
 from harness.failure import Failure, one_line
 from harness.jsontypes import JSON
 from harness.plan import Run
@@ -157,6 +160,14 @@ class Attempt:
     upstream_s: float = 0.0
     """Seconds inside the library's own load and generate."""
     new_engine: bool = False
+    window: Window = NO_WINDOW
+    """From when the work began to when it ended."""
+    elsewhere: bool = False
+    """Whether that is by another clock than this process's: the engine runs on another machine."""
+    tally: Tally = field(default_factory=Tally)
+    """What was done in it."""
+    settled: bool = True
+    """Whether a warm-up ended because throughput had settled."""
 
 
 class Observer(Protocol):
@@ -183,6 +194,7 @@ class BackendHost:
         self._wire: Wire | None = None
         self._scratch: Scratch | None = None
         self._mark = ""
+        self._clock = ""
         self._unavailable = ""
 
     def start(self) -> None:
@@ -231,10 +243,34 @@ class BackendHost:
             raise HostUnavailable(
                 f"the {self.backend} host cannot import its library: {ready.get('type')}: {ready.get('message')}"
             )
+        self._clock = str(ready.get("clock"))
         self.start_s = time.perf_counter() - began
 
     def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:
         """Do the run. A lost worker is started anew and asked once more."""
+        return self._observe(run, model, cache_dir, {}, 0.0, fresh=fresh, alone=alone)
+
+    def fill(self, run: Run, *, model: str, cache_dir: str | None, seconds: float) -> Attempt:
+        """Do the run again and again for so long; nothing is seen of it but its window and its tally."""
+        return self._observe(run, model, cache_dir, {"fill": {"seconds": seconds}}, seconds)
+
+    def warm_up(self, run: Run, *, model: str, cache_dir: str | None, slice_s: float, limit_s: float) -> Attempt:
+        """Do the run again and again until throughput has settled, slice by slice, or for about `limit_s`."""
+        return self._observe(run, model, cache_dir, {"warm_up": {"slice_s": slice_s, "limit_s": limit_s}}, limit_s)
+
+    def _observe(
+        self,
+        run: Run,
+        model: str,
+        cache_dir: str | None,
+        more: Message,
+        seconds: float,
+        *,
+        fresh: bool = False,
+        alone: bool = False,
+    ) -> Attempt:
+        """Ask for the run, with `more` in its job, which may take so many seconds longer."""
+        limits = replace(self.limits, generate_s=self.limits.generate_s + seconds)
         request: Message = {
             "engine": {"key": run.engine_key, "model": model, "cache_dir": cache_dir, "settings": run.engine},
             "job": {
@@ -243,8 +279,9 @@ class BackendHost:
                 "max_new_tokens": run.workload.max_new_tokens,
                 "seeds": list(run.workload.seeds),
                 "instruments": sorted(run.instruments),
+                **more,
             },
-            "limits": {"load_s": self.limits.load_s, "generate_s": self.limits.generate_s},
+            "limits": {"load_s": limits.load_s, "generate_s": limits.generate_s},
             "fresh": fresh,
             "alone": alone,
         }
@@ -253,7 +290,7 @@ class BackendHost:
             assert self._wire is not None
             try:
                 self._wire.send(request)
-                return _attempt(self._wire.receive(self.limits.load_s + self.limits.generate_s + 60.0))
+                return _attempt(self._wire.receive(limits.load_s + limits.generate_s + 60.0), self._clock)
             except (PeerGone, WireTimeout, ValueError) as error:
                 tail = self._log_tail()
                 self.close()
@@ -299,7 +336,7 @@ class BackendHost:
             return ""
 
 
-def _attempt(answer: Message) -> Attempt:
+def _attempt(answer: Message, its_clock: str) -> Attempt:
     blank = Attempt(
         seen=None,
         failure=None,
@@ -313,11 +350,27 @@ def _attempt(answer: Message) -> Attempt:
     facts = answer.get("failure")
     if isinstance(facts, dict):
         return replace(blank, failure=Failure.parse(facts))
-    observation, read_back = answer["observation"], answer["read_back"]
+    observation, read_back, tally = answer.get("observation", {}), answer["read_back"], answer.get("tally")
     assert isinstance(observation, dict)
     assert isinstance(read_back, dict)
     seen = Seen(cast("Observation", observation), read_back, blank.calls)
-    return replace(blank, seen=seen)
+    counted = Tally.parse(tally) if isinstance(tally, dict) else Tally()
+    if not isinstance(tally, dict):
+        counted.add(seen.observation)
+    return replace(
+        blank,
+        seen=seen,
+        window=_window(answer.get("window")),
+        elsewhere=its_clock != clock.identity(),
+        tally=counted,
+        settled=bool(answer.get("settled", True)),
+    )
+
+
+def _window(told: JSON) -> Window:
+    assert isinstance(told, list)
+    start, end = told
+    return Window(_number(start), _number(end))
 
 
 def _calls(value: JSON) -> list[Mapping[str, JSON]]:

@@ -19,6 +19,7 @@ from harness.config import rules, settings
 from harness.config.files import validate_text
 from harness.config.presets import expand_preset
 from harness.declare import Matrix, label
+from harness.energy.measured import Measurements
 from harness.plan import Cell
 from harness.recommended import recommended_files
 from harness.records import CellRecord
@@ -36,6 +37,7 @@ class Subject:
     pages: Mapping[str, str]
     """The committed pages: file name to content."""
     templates: Path
+    costs: Measurements | None = None
 
 
 def planned_cells(matrix: Matrix) -> dict[str, Cell]:
@@ -77,7 +79,9 @@ def check(subject: Subject) -> list[str]:
         *_abilities(subject),
         *_rules(subject, planned, records),
         *_configs(subject, records),
-        *lint_pages.check(subject.matrix, subject.results, subject.claims, subject.pages, subject.templates),
+        *lint_pages.check(
+            subject.matrix, subject.results, subject.claims, subject.pages, subject.templates, costs=subject.costs
+        ),
     ]
 
 

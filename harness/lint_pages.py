@@ -11,6 +11,7 @@ from pathlib import Path
 from harness import combinations, pages, report
 from harness.claims import Claims
 from harness.declare import Matrix
+from harness.energy.measured import Measurements
 from harness.pagereader import Page, Table
 from harness.store import Results
 from harness.verdict import Outcome
@@ -31,14 +32,20 @@ _LIMITS, _UNFORESEEN = "Runtime Limitations", "Accepted by validation, fails at 
 
 
 def check(
-    matrix: Matrix, results: Results, claims: Claims, committed: Mapping[str, str], templates: Path
+    matrix: Matrix,
+    results: Results,
+    claims: Claims,
+    committed: Mapping[str, str],
+    templates: Path,
+    *,
+    costs: Measurements | None = None,
 ) -> Iterator[str]:
     """Yield every contradiction, one line each.
 
     Raises:
         ReportError: a template is missing or wrong.
     """
-    for name, fresh in pages.render(matrix, results, claims, templates).items():
+    for name, fresh in pages.render(matrix, results, claims, templates, costs).items():
         yield from stale(name, committed.get(name), fresh)
     if {report.PAGE, combinations.PAGE} <= set(committed):
         support, invalid = Page(committed[report.PAGE]), Page(committed[combinations.PAGE])

@@ -215,6 +215,39 @@ class _Planner:
         return split(settings, known)
 
 
+def config_cell(matrix: Matrix, name: str, settings: Settings, *, backend: str, model: str) -> Cell:
+    """A whole config in the place of a cell: run as it is, and compared with nothing.
+
+    Raises:
+        PlanError: it has a setting that is not declared for the backend.
+    """
+    known = scopes(matrix, backend)
+    if strangers := sorted(set(settings) - set(known)):
+        raise PlanError(f"{strangers[0]} is not declared for {backend}, so nobody knows when it takes effect")
+    engine, request = split(settings, known)
+    text = label(name)
+    alone = Run(backend, model, None, engine, request, matrix.workload, frozenset())
+    return Cell(
+        id=f"{backend}-config={text}",
+        backend=backend,
+        parameter="config",
+        value=name,
+        label=text,
+        section="Configs",
+        scope=Scope.ENGINE,
+        treated=alone,
+        control=alone,
+        contrast="nothing",
+        probe=NOT_JUDGED_PROBE,
+        output=OutputRule.FREE,
+        needs=(),
+        by_harness=False,
+        not_applicable=None,
+        rejected=None,
+        note="",
+    )
+
+
 def scopes(matrix: Matrix, backend: str) -> dict[str, Scope]:
     """Path to scope, for all that a backend can be given. What has no cells of its own goes with the request."""
     known = {item.path: Scope.REQUEST for item in matrix.excluded}
@@ -241,10 +274,11 @@ def _declared(settings: Settings, model: str, backend: str) -> tuple[Settings, s
 
 
 def _never(*_: object) -> object:
-    raise AssertionError("a cell that does not apply is never judged")
+    raise AssertionError("a cell that does not apply, or is a whole config, is never judged")
 
 
 NOT_APPLICABLE_PROBE = Probe(says="does not apply", effect=_never)  # type: ignore[arg-type]
+NOT_JUDGED_PROBE = Probe(says="is measured, not judged", effect=_never)  # type: ignore[arg-type]
 
 
 def _digest(value: JSON) -> str:

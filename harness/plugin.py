@@ -32,6 +32,18 @@ _PROJECT = pytest.StashKey[Project]()
 _RUN = pytest.StashKey[str]()
 _SESSION = pytest.StashKey[Session]()
 _RECORD = pytest.StashKey[CellRecord]()
+MEASURE = pytest.StashKey[Callable[[pytest.Item, Cell], None]]()
+"""What is done with a cell in the place of judging it."""
+CONFIGS = pytest.StashKey[tuple[Cell, ...]]()
+"""Cells besides those of the matrix."""
+
+
+_SCHEDULE = (
+    ("window", float, "seconds of a window (default: 10, or 100 ticks of the counter)"),
+    ("repeats", int, "windows of each cell and of its control"),
+    ("idle", float, "seconds of idling with the model loaded"),
+    ("warm-up", float, "seconds after which a warm-up is given up"),
+)
 
 
 class HarnessFault(Exception):
@@ -46,6 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--matrix-version", action="append", help="BACKEND=VERSION: that column in its other environment")
     group.addoption("--matrix-results", help="results file to append to (default: the project's)")
     group.addoption("--matrix-progress", action="store_true", help="one progress line a cell instead of letters")
+    group.addoption("--energy", action="store_true", help="measure what cells cost instead of judging them")
+    group.addoption("--energy-budget", metavar="FILE", help="YAML: fail where a cell or a config costs more than this")
+    for name, kind, text in _SCHEDULE:
+        group.addoption(f"--energy-{name}", type=kind, metavar=kind.__name__.upper(), help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,6 +69,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
     if not hasattr(config, "workerinput"):
         _check_expressions(config)
+        if config.getoption("--energy") or config.getoption("--energy-budget"):
+            from harness.energy.plugin import EnergyRecorder
+
+            config.pluginmanager.register(EnergyRecorder(config), "paramatrix-recorder")
+            return
         recorder = Recorder(config)
         config.pluginmanager.register(recorder, "paramatrix-recorder")
         if config.getoption("htmlpath", None):
@@ -97,9 +118,8 @@ def cells_of(config: pytest.Config) -> tuple[Cell, ...]:
     if _CELLS not in config.stash:
         project = project_of(config)
         try:
-            config.stash[_CELLS] = plan_cells(
-                project, config.getoption("--matrix-backends"), config.getoption("--matrix-model")
-            )
+            planned = plan_cells(project, config.getoption("--matrix-backends"), config.getoption("--matrix-model"))
+            config.stash[_CELLS] = (*planned, *config.stash.get(CONFIGS, ()))
         except (ProjectError, plan.PlanError, FileNotFoundError, ValueError) as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_CELLS]
@@ -158,6 +178,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
     """Runs and judges a cell; its verdict becomes the test's outcome."""
     config = request.config
+    if (measure := config.stash.get(MEASURE, None)) is not None:
+        return lambda cell: measure(request.node, cell)
     session = config.stash.setdefault(_SESSION, Session(project_of(config)))
 
     def judge(cell: Cell) -> None:

@@ -42,14 +42,17 @@ class Progress:
 
     def end(self, record: CellRecord) -> None:
         """A cell has its verdict."""
+        tail = "" if record.verdict is Outcome.PASS else f"{record.cause.value}: {record.reason}"
+        self.told(f"{record.verdict.symbol} {record.cell}", record.timing.wall_s, tail)
+
+    def told(self, what: str, wall_s: float, tail: str) -> None:
+        """A cell is done."""
         self.done += 1
         left = self.left()
         if self.bar:
             self.bar.update(self.task, completed=self.done, left=left)
-        seconds = f"{record.timing.wall_s:.1f} s"
-        tail = "" if record.verdict is Outcome.PASS else f"  {record.cause.value}: {record.reason}"[:160]
         count = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
-        line = f"{count} {record.verdict.symbol} {record.cell}  {seconds}, {left}{tail}"
+        line = f"{count} {what}  {wall_s:.1f} s, {left}{f'  {tail}'[:160] if tail else ''}"
         self.console.print(line, markup=False)
 
     def left(self) -> str:

@@ -11,9 +11,11 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness.backends import MODULES
 from harness.declare import Matrix
+from harness.energy.schedule import Schedule
 from harness.host import Launcher, Limits
 
 LAUNCHER = "PARAMATRIX_LAUNCHER_"
@@ -43,6 +45,8 @@ class Project:
     limits: Limits
     cases: str
     """The test file whose `test_cell` is parametrised with the cells, from the root."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """How energy is measured."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Backends asked for in a version other than the default one; see `at`."""
 
@@ -202,6 +206,7 @@ def _project(root: Path, table: dict[str, object]) -> Project:
         "cache",
         "launchers",
         "limits",
+        "energy",
     }
     if unknown := sorted(set(table) - known):
         raise ProjectError(
@@ -213,8 +218,9 @@ def _project(root: Path, table: dict[str, object]) -> Project:
 
     launchers = table.get("launchers", {})
     limits = table.get("limits", {})
-    if not isinstance(launchers, dict) or not isinstance(limits, dict):
-        raise ProjectError("[tool.paramatrix] launchers and limits should be tables")
+    energy = table.get("energy", {})
+    if not isinstance(launchers, dict) or not isinstance(limits, dict) or not isinstance(energy, dict):
+        raise ProjectError("[tool.paramatrix] launchers, limits and energy should be tables")
     declarations = str(table.get("declarations", "matrix"))
     return Project(
         root=root,
@@ -227,6 +233,7 @@ def _project(root: Path, table: dict[str, object]) -> Project:
         cache=folder("cache", ".cache"),
         launchers=_launchers(launchers),
         limits=_limits(limits),
+        schedule=schedule(energy),
         cases=str(table.get("cases", f"{declarations.replace('.', '/')}/test_matrix.py")),
     )
 
@@ -239,6 +246,27 @@ def _launchers(table: dict[str, object]) -> dict[str, tuple[str, ...]]:
                 'expected a list of words, like ["docker", "run", "-i", "image", "python"]'
             )
     return {name: tuple(command) for name, command in table.items() if isinstance(command, list)}
+
+
+def schedule(table: Mapping[str, object], known: Schedule | None = None) -> Schedule:
+    """The schedule with some of its values (those of `known`, or the defaults) replaced.
+
+    Raises:
+        ProjectError: a value has another name or kind, or means nothing.
+    """
+    counts = ("repeats", "retries")
+    stated: dict[str, Any] = dict(table)
+    for key, value in stated.items():
+        kinds: tuple[type, ...] = (int,) if key in counts else (int, float)
+        if key not in Schedule.__dataclass_fields__ or isinstance(value, bool) or not isinstance(value, kinds):
+            raise ProjectError(
+                f"[tool.paramatrix.energy] {key} = {value!r}: expected numbers for some of "
+                f"{', '.join(Schedule.__dataclass_fields__)}"
+            )
+    try:
+        return replace(known or Schedule(), **stated)
+    except ValueError as error:
+        raise ProjectError(f"energy: {error}") from None
 
 
 def _limits(table: dict[str, object]) -> Limits:

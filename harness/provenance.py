@@ -58,7 +58,7 @@ def run_record(
 def backend_info(model: str, facts: Mapping[str, JSON] | str, root: Path) -> BackendInfo:
     """A backend's part of the header: the model it loads, and its snapshot or the reason why there is none."""
     folder = Path(model)
-    shown = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else model
+    shown = shown_model(model, root)
     if isinstance(facts, str):
         return BackendInfo(model=shown, model_hash=model_hash(folder), unavailable=facts)
     known = {key: facts[key] for key in _FACTS if key in facts}
@@ -66,6 +66,12 @@ def backend_info(model: str, facts: Mapping[str, JSON] | str, root: Path) -> Bac
         # how much memory happened to be free is no property of the machine: equal machines compare equal
         known["gpus"] = [{k: v for k, v in gpu.items() if k != "free_bytes"} for gpu in gpus if isinstance(gpu, dict)]
     return BackendInfo.model_validate({"model": shown, "model_hash": model_hash(folder), **known})
+
+
+def shown_model(model: str, root: Path) -> str:
+    """How records name a model: a folder of the project as seen from its root."""
+    folder = Path(model)
+    return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else model
 
 
 def _version() -> str:

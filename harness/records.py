@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
+from harness.energy.record import EnergyRecord
 from harness.snapshot import is_stand_in
 from harness.verdict import Cause, Outcome
 
@@ -156,10 +157,10 @@ class AttemptRecord(_Record):
     new_engine: bool
 
 
-class CellRecord(_Record):
-    """A judged cell."""
+class OfCell(_Record):
+    """What is told of a cell in any file."""
 
-    record: Literal["cell"] = "cell"
+    record: str
     run: str
     """The run that measured it."""
     cell: str
@@ -168,6 +169,17 @@ class CellRecord(_Record):
     value: Json
     section: str
     scope: Literal["engine", "request"]
+
+    @property
+    def row(self) -> str:
+        """The page's row."""
+        return self.cell.removeprefix(f"{self.backend}-")
+
+
+class CellRecord(OfCell):
+    """A judged cell."""
+
+    record: Literal["cell"] = "cell"
     verdict: Outcome
     cause: Cause
     reason: str
@@ -179,11 +191,8 @@ class CellRecord(_Record):
     rejected_by_validation: str | None = None
     """What our own validation says against the config, when it says anything."""
     note: str = ""
-
-    @property
-    def row(self) -> str:
-        """The page's row."""
-        return self.cell.removeprefix(f"{self.backend}-")
+    energy: EnergyRecord | None = None
+    """What the treated run cost, or why that is not known; None in files of before this was told."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CellRecord:

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
 from harness import store
 from harness.records import BackendInfo, CellRecord, RunRecord
-from harness.store import Results
+from harness.store import Results, Table
 from harness.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
         rows.setdefault(plan.section, {}).setdefault(plan.row, {})[plan.backend] = results.cells.get(plan.cell)
     known = [title for title in order if title in rows]
     known += sorted(set(rows) - set(known))
-    marks = _marks(sources)
+    footnotes = marks(sources)
     absent = {(source.run, source.backend) for source in sources if source.info.unavailable}
     return [
         Section(
             title,
             [
-                _row(name, cells, marks, absent)
+                _row(name, cells, footnotes, absent)
                 for name, cells in sorted(rows[title].items(), key=lambda item: natural(item[0]))
             ],
         )
@@ -128,7 +128,7 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
 def _row(
     name: str,
     cells: dict[str, CellRecord | None],
-    marks: dict[tuple[str, str], str],
+    footnotes: dict[tuple[str, str], str],
     absent: set[tuple[str, str]],
 ) -> Row:
     symbols, notes = [], []
@@ -141,7 +141,7 @@ def _row(
             symbols.append(Outcome.NOT_RUN.symbol)
             notes.append(f"{backend}: planned, not measured: the run was interrupted")
             continue
-        symbols.append(symbol(cell) + marks.get((cell.run, backend), ""))
+        symbols.append(symbol(cell) + footnotes.get((cell.run, backend), ""))
         if (cell.run, backend) in absent:
             notes.append(f"{backend}: {cell.cause.value}")  # the reason stands once, where the runs are listed
         elif cell.verdict is not Outcome.PASS:
@@ -174,7 +174,7 @@ def _not_run(results: Results, backend: str, unmeasured: int) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def measured(results: Results) -> list[Measured]:
+def measured(results: Table[Any]) -> list[Measured]:
     """The runs that the cells come from, newest first, one entry a backend and run."""
     counts = Counter((cell.run, cell.backend) for cell in results.measured)
     found: list[Measured] = []
@@ -200,18 +200,18 @@ def _letters(index: int) -> str:
     return (_letters(before - 1) if before else "") + chr(ord("a") + last)
 
 
-def _marks(sources: list[Measured]) -> dict[tuple[str, str], str]:
+def marks(sources: list[Measured]) -> dict[tuple[str, str], str]:
     """Footnote marks for cells measured under other circumstances than most of their column."""
-    marks: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], str] = {}
     for backend in COLUMNS:
         own = [source for source in sources if source.backend == backend]
         if own:
             main = max(own, key=lambda source: source.cells)
-            marks |= {(s.run, backend): f" ({s.mark})" for s in own if s.info != main.info}
-    return marks
+            found |= {(s.run, backend): f" ({s.mark})" for s in own if s.info != main.info}
+    return found
 
 
-def _newest_first(results: Results) -> list[RunRecord]:
+def _newest_first(results: Table[Any]) -> list[RunRecord]:
     return sorted(results.runs.values(), key=lambda run: (run.started, run.run), reverse=True)
 
 
@@ -240,22 +240,22 @@ def visible(line: str) -> str:
     return _UNSEEN.sub("\ufffd", line)
 
 
-def _flat(value: object) -> str:
+def flat(value: object) -> str:
     """On one line, with what cannot be seen made visible."""
     return visible(" ".join(str(value).split()))
 
 
 def text(value: object) -> str:
     """Any text as Markdown that shows just that text, on one line and inside a table."""
-    return _MARKUP.sub(r"\\\1", _flat(value))
+    return _MARKUP.sub(r"\\\1", flat(value))
 
 
 def code(value: object) -> str:
     """Any text as inline code, safe inside a table."""
-    flat = _flat(value)
-    if flat and _PLAIN_CODE.fullmatch(flat):
-        return f"`{flat}`"
-    escaped = html.escape(flat, quote=False)
+    line = flat(value)
+    if line and _PLAIN_CODE.fullmatch(line):
+        return f"`{line}`"
+    escaped = html.escape(line, quote=False)
     for character in "\\`*_|[]~$":
         escaped = escaped.replace(character, f"&#{ord(character)};")
     return f"<code>{escaped}</code>"
@@ -280,7 +280,7 @@ def render(results: Results, templates: Path, advice: Sequence[Advice] = ()) -> 
         summaries=summaries(results),
         sections=sections(results, sources),
         measured=sources,
-        marked=set(_marks(sources).values()),
+        marked=set(marks(sources).values()),
         latest=results.latest,
         advice=advice,
     )
@@ -304,12 +304,13 @@ def _environment(templates: Path) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - Markdown has its own escaping: `text` and `code`
+        # Markdown has its own escaping: `text` and `code`
+        autoescape=select_autoescape(enabled_extensions=("svg.j2",), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"text": text, "code": code}
+    environment.filters |= {"text": text, "code": code, "flat": flat}
     return environment
 
 

@@ -5,32 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from harness import expectation_files, expectations
+from harness.energy import functional
+from harness.energy.metering import Metering
+from harness.energy.record import EnergyRecord
 from harness.evidence import evidence
 from harness.expectations import Environment, Expectations
-from harness.experiment import REUSED, Experiment, Result
+from harness.experiment import REUSED, Experiment, Result, unmet_need
 from harness.host import BackendHost, HostUnavailable
 from harness.jsontypes import JSON
 from harness.plan import Cell
 from harness.project import Project
 from harness.provenance import backend_info
-from harness.records import AttemptRecord, CellRecord, Timing
+from harness.records import AttemptRecord, CellRecord, OfCell, Timing
 from harness.redact import Redactor
 from harness.variants import Variants
 from harness.verdict import Cause, Verdict
 
-_IDENTITY = {"run", "cell", "backend", "parameter", "value", "section"}
-"""What ties a record to its plan: declared by the project, so not to be made over."""
+R = TypeVar("R", bound=OfCell)
+
+_IDENTITY = {"run", "cell", "backend", "parameter", "value", "section", "model"}
+"""What ties a record to its plan and its run's header: declared by the project, so not to be made over."""
 
 
 class Session:
     """Judges cells one after the other, keeping one backend host a backend."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, keep: int = 3) -> None:
+        """`keep`: how many engines of a backend stay loaded."""
         self.project = project
+        self.keep = keep
         self.variants = Variants(project.cache / "variants")
         self.redactor = Redactor(project.root)
+        self.metering = Metering()
         self._snapshots: dict[str, Mapping[str, JSON] | str] = {}
         self._expected: dict[str, Expectations | None] = {}
         self._experiments: dict[str, Experiment | str] = {}
@@ -41,6 +50,7 @@ class Session:
         began = time.perf_counter()
         experiment = self._experiment(cell.backend)
         queue_s = 0.0
+        pid = None
         if isinstance(experiment, str):
             result = Result(Verdict(Cause.MISSING_PACKAGE, experiment))
         else:
@@ -48,10 +58,26 @@ class Session:
             before = host.start_s
             result = experiment.run(cell)
             queue_s = host.start_s if host.start_s != before else 0.0
-        made = record(cell, result, run=run, queue_s=queue_s, wall_s=time.perf_counter() - began)
-        facts = made.model_dump(mode="json")
+            pid = host.pid
+        wall_s = time.perf_counter() - began
+        energy = functional.of_result(result, self.metering, pid)
+        made = record(cell, result, energy, run=run, queue_s=queue_s, wall_s=wall_s)
+        return self.redacted(made)
+
+    def redacted(self, record: R) -> R:
+        """A record as it may leave the machine."""
+        facts = record.model_dump(mode="json")
         redacted = {key: item if key in _IDENTITY else self.redactor.value(item) for key, item in facts.items()}
-        return CellRecord.model_validate(redacted)
+        return type(record).model_validate(redacted)
+
+    def ready(self, cell: Cell) -> BackendHost | Verdict:
+        """The host for a cell; or the verdict of a cell that cannot be run here."""
+        if cell.not_applicable:
+            return Verdict(Cause.NOT_APPLICABLE, cell.not_applicable)
+        experiment = self._experiment(cell.backend)
+        if isinstance(experiment, str):
+            return Verdict(Cause.MISSING_PACKAGE, experiment)
+        return unmet_need(cell.needs, experiment.snapshot) or self._hosts[cell.backend]
 
     def _experiment(self, backend: str) -> Experiment | str:
         if backend not in self._experiments:
@@ -61,7 +87,8 @@ class Session:
                     f"no {backend} environment: {snapshot}. `make setup` installs it where it can run."
                 )
             else:
-                host = BackendHost(backend, self.project.launcher(backend), self.project.limits)
+                self.metering.expect(snapshot)
+                host = BackendHost(backend, self.project.launcher(backend), self.project.limits, self.keep)
                 self._hosts[backend] = host
                 self._experiments[backend] = Experiment(host, snapshot, self.variants)
         return self._experiments[backend]
@@ -84,9 +111,10 @@ class Session:
         return self._expected[backend]
 
     def close(self) -> None:
-        """End every host."""
+        """End every host and every sampler."""
         for host in self._hosts.values():
             host.close()
+        self.metering.close()
 
 
 def column_models(cells: Iterable[Cell]) -> dict[str, str]:
@@ -107,7 +135,7 @@ def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, J
     return found
 
 
-def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: float) -> CellRecord:
+def record(cell: Cell, result: Result, energy: EnergyRecord, *, run: str, queue_s: float, wall_s: float) -> CellRecord:
     """A result as the line of the results file."""
     made = [made.attempt for made in result.attempts if made.outcome != REUSED]
     return CellRecord(
@@ -136,6 +164,7 @@ def record(cell: Cell, result: Result, *, run: str, queue_s: float, wall_s: floa
         rejected_by_validation=cell.rejected,
         by_harness=cell.by_harness,
         note=cell.note,
+        energy=energy,
     )
 
 

@@ -22,7 +22,7 @@ VARYING: Final = re.compile(
     r"(?:^|_)(?:"
     r"p?pids?"  # processes
     r"|ports?(?:_list)?|ip|host|hostname|address|fd"  # and how they are reached
-    r"|uuid|(?:instance|engine|request)_id"  # made up at each start
+    r"|uuids?|(?:instance|engine|request)_id"  # made up at each start
     r"|(?:rss|uss|pss|vms)(?:_bytes)?|(?:available|free|used|peak|process)_(?:bytes|memory)"
     r")$"
 )

@@ -1,4 +1,7 @@
-"""The results store: JSON Lines, appended as cells end, read strictly, rewritten atomically."""
+"""The results store: JSON Lines, appended as cells end, read strictly, rewritten atomically.
+
+A file of verdicts is a `Results`; other files of cells are further tables, kept in the same way.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from harness.records import LINE, BackendInfo, CellRecord, Planned, RunRecord
+from harness.records import LINE, BackendInfo, CellRecord, OfCell, Planned, RunRecord
 from harness.verdict import Outcome
+
+C = TypeVar("C", bound=OfCell)
 
 
 class StoreError(RuntimeError):
@@ -21,16 +27,23 @@ class StoreError(RuntimeError):
 
 
 @dataclass(slots=True)
-class Results:
-    """A results file as it is to be read: each cell's latest record, with the run it refers to."""
+class Table(Generic[C]):
+    """A file as it is to be read: each cell's latest record, with the run it refers to."""
+
+    line: ClassVar[TypeAdapter[Any]]
+    """What a line may be."""
+    schema: ClassVar[str]
+    """The document that says so."""
+    made_by: ClassVar[str]
+    """The command that makes such a file."""
 
     runs: dict[str, RunRecord] = field(default_factory=dict)
-    cells: dict[str, CellRecord] = field(default_factory=dict)
+    cells: dict[str, C] = field(default_factory=dict)
     planned: dict[str, Planned] = field(default_factory=dict)
 
-    def add(self, record: RunRecord | CellRecord) -> None:
+    def add(self, record: RunRecord | C) -> None:
         """Take in the next line of a file."""
-        if isinstance(record, CellRecord):
+        if not isinstance(record, RunRecord):
             self.cells[record.cell] = record
             return
         self.runs[record.run] = record
@@ -53,13 +66,93 @@ class Results:
         return max(self.runs.values(), key=lambda run: (run.started, run.run), default=None)
 
     @property
-    def measured(self) -> list[CellRecord]:
+    def measured(self) -> list[C]:
         """Records of planned cells: the rest is of rows that the matrix no longer has."""
         return [self.cells[cell] for cell in self.planned if cell in self.cells]
 
-    def info(self, cell: CellRecord) -> BackendInfo:
+    def info(self, cell: C) -> BackendInfo:
         """What a cell was measured on."""
         return self.runs[cell.run].backends[cell.backend]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and validate a file.
+
+        Raises:
+            StoreError: missing, unreadable, torn, or not what the schema says.
+        """
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(
+                f"{path}: no such results file. Run `{cls.made_by}` first, or name one with --results."
+            ) from None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+        table = cls()
+        for number, line in _lines(path, data):
+            try:
+                record: RunRecord | C = cls.line.validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "line"
+                raise StoreError(
+                    f"{path}:{number}: not a results line ({error.error_count()} problems; {where}: {first['msg']}). "
+                    f"Expected a record as {cls.schema} says; restore the file or start a new one."
+                ) from None
+            if not isinstance(record, RunRecord):
+                table.check(record, f"{path}:{number}")
+            table.add(record)
+        return table
+
+    def check(self, record: C, where: str) -> None:
+        """Whether the run that a record refers to is known.
+
+        Raises:
+            StoreError: it is not.
+        """
+        if record.run not in self.runs:
+            raise StoreError(
+                f"{where}: cell {record.cell} refers to run {record.run}, which no line before it describes. "
+                "Put the run's header line back, or start a new file."
+            )
+        if record.backend not in self.runs[record.run].backends:
+            raise StoreError(
+                f"{where}: cell {record.cell} is of backend {record.backend}, which its run {record.run} "
+                "does not describe. Restore the file or start a new one."
+            )
+
+    def compacted(self) -> bytes:
+        """The file without superseded cell records and the runs that nothing refers to any more.
+
+        Headers keep their order and all they planned, and stand before the cells: what they say
+        together about the matrix stays the same, whatever the order of the cells was.
+        """
+        latest = self.latest
+        needed = {cell.run for cell in self.cells.values()} | ({latest.run} if latest else set())
+        kept = list(self.runs.values())
+        for run in self.runs.values():
+            without = [other for other in kept if other is not run]
+            if run.run not in needed and self._planned(without) == self.planned:
+                kept = without
+        records: list[RunRecord | OfCell] = [*kept, *self.cells.values()]
+        return b"".join(dump(record) for record in records)
+
+    @classmethod
+    def _planned(cls, runs: list[RunRecord]) -> dict[str, Planned]:
+        table = cls()
+        for run in runs:
+            table.add(run)
+        return table.planned
+
+
+@dataclass(slots=True)
+class Results(Table[CellRecord]):
+    """A file of verdicts."""
+
+    line = LINE
+    schema = "docs/results.schema.json"
+    made_by = "make matrix"
 
     def counts(self, backend: str) -> dict[Outcome, int]:
         """Planned cells of a backend by outcome."""
@@ -71,42 +164,12 @@ class Results:
 
 
 def read(path: Path) -> Results:
-    """Read and validate a results file.
+    """Read and validate a file of verdicts.
 
     Raises:
         StoreError: missing, unreadable, torn, or not what the schema says.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise StoreError(
-            f"{path}: no such results file. Run `make matrix` first, or name one with --results."
-        ) from None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    results = Results()
-    for number, line in _lines(path, data):
-        try:
-            record = LINE.validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "line"
-            raise StoreError(
-                f"{path}:{number}: not a results line ({error.error_count()} problems; {where}: {first['msg']}). "
-                "Expected a record as docs/results.schema.json says; restore the file or start a new one."
-            ) from None
-        if isinstance(record, CellRecord) and record.run not in results.runs:
-            raise StoreError(
-                f"{path}:{number}: cell {record.cell} refers to run {record.run}, which no line before it describes. "
-                "Put the run's header line back, or start a new file."
-            )
-        if isinstance(record, CellRecord) and record.backend not in results.runs[record.run].backends:
-            raise StoreError(
-                f"{path}:{number}: cell {record.cell} is of backend {record.backend}, which its run {record.run} "
-                "does not describe. Restore the file or start a new one."
-            )
-        results.add(record)
-    return results
+    return Results.read(path)
 
 
 def _lines(path: Path, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -135,7 +198,7 @@ def repair(path: Path) -> Path | None:
     return aside
 
 
-def dump(record: RunRecord | CellRecord) -> bytes:
+def dump(record: RunRecord | OfCell) -> bytes:
     """One line."""
     value = record.model_dump(mode="json")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
@@ -144,13 +207,14 @@ def dump(record: RunRecord | CellRecord) -> bytes:
 class Writer:
     """Appends records; each is on its way to the disk, whole, before the next begins."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path` for appending.
+    def __init__(self, path: Path, table: type[Table[Any]] = Results) -> None:
+        """Open `path`, a file of `table`, for appending.
 
         Raises:
             StoreError: it cannot be written, another run is writing it, or what it holds cannot be read.
         """
         self.path = path
+        self.table = table
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = _open_alone(path)
@@ -160,12 +224,12 @@ class Writer:
                 "Make the folder writable or choose another file with --results."
             ) from None
         try:
-            read(path)
+            table.read(path)
         except StoreError:
             os.close(self._fd)
             raise
 
-    def append(self, record: RunRecord | CellRecord) -> None:
+    def append(self, record: RunRecord | OfCell) -> None:
         """Write one record in a single call, so that a killed run leaves whole lines.
 
         Raises:
@@ -182,7 +246,7 @@ class Writer:
     def close(self) -> None:
         """Rewrite the file without superseded records, then let others write it."""
         try:
-            compact(self.path)
+            compact(self.path, self.table)
         finally:
             os.close(self._fd)
 
@@ -206,29 +270,9 @@ def _open_alone(path: Path) -> int:
         os.close(fd)
 
 
-def compact(path: Path) -> None:
-    """Rewrite a file without superseded cell records and the runs that nothing refers to any more.
-
-    Headers keep their order and all they planned, and stand before the cells: what they say
-    together about the matrix stays the same, whatever the order of the cells was.
-    """
-    results = read(path)
-    latest = results.latest
-    needed = {cell.run for cell in results.cells.values()} | ({latest.run} if latest else set())
-    kept = list(results.runs.values())
-    for run in results.runs.values():
-        without = [other for other in kept if other is not run]
-        if run.run not in needed and _planned(without) == results.planned:
-            kept = without
-    records: list[RunRecord | CellRecord] = [*kept, *results.cells.values()]
-    replace(path, b"".join(dump(record) for record in records))
-
-
-def _planned(runs: list[RunRecord]) -> dict[str, Planned]:
-    results = Results()
-    for run in runs:
-        results.add(run)
-    return results.planned
+def compact(path: Path, table: type[Table[Any]] = Results) -> None:
+    """Rewrite a file of `table` without what nobody asks for any more: see `Table.compacted`."""
+    replace(path, table.read(path).compacted())
 
 
 def replace(path: Path, data: bytes) -> None:

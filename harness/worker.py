@@ -18,7 +18,7 @@ import sys
 import time
 from collections import OrderedDict
 
-from harness import engine, processes, scratch
+from harness import clock, engine, processes, scratch
 from harness.backends import MODULES, create
 from harness.backends.base import Backend
 from harness.engine import EngineProcess
@@ -139,7 +139,8 @@ def serve(name: str, keep: int) -> int:
     gc.freeze()
     host = Host(backend, wire, keep, folder)
     try:
-        wire.send({"event": "ready", "import_s": time.perf_counter() - began, "pid": os.getpid()})
+        ready: Message = {"event": "ready", "import_s": time.perf_counter() - began, "pid": os.getpid()}
+        wire.send({**ready, "clock": clock.identity()})
         while True:
             wire.send(host.observe(wire.receive()))
     except PeerGone:

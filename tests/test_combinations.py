@@ -12,17 +12,21 @@ import pytest
 from harness import claims as records
 from harness import combinations, recommended
 from harness.abilities import ability
-from harness.advice import Advice, Figure, advise
+from harness.advice import Advice, advise
 from harness.claims import BackendClaims, Claim, Claims, Recommended, Trial
 from harness.config.files import validate_text
 from harness.config.rules import REGISTRY, Rule
 from harness.declare import Matrix
 from harness.declare_limits import Capability, Limitation, Stated, UseCase
+from harness.energy.measured import Measurements
+from harness.energy.quality import Flag, Note
 from harness.pagereader import Page
 from harness.records import BackendInfo, CellRecord, HarnessInfo
 from harness.store import Results
 from harness.verdict import Cause
 from matrix import MATRIX
+from tests.measurements import energy, file
+from tests.measurements import measured as cost
 from tests.toys import cell_record, planned, run_record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,38 +258,33 @@ FASTEST = UseCase(
 BOTH = (cell_record("r", "fly=high"), cell_record("r", "fly=low", backend="vllm"))
 
 
-def advice(case: UseCase, results: Results, **means: float) -> Advice:
-    """The row of a use case, where these backends have figures that are 10 % wide."""
-
-    def figures(record: CellRecord, name: str) -> Figure | None:
-        mean = means.get(record.backend)
-        assert name == case.figure
-        return None if mean is None else Figure(mean, 0.95 * mean, 1.05 * mean, "tokens/s")
-
-    (found,) = advise(matrix(use_cases=(case,), capabilities=(FEATURE,)), results, figures)
+def advice(case: UseCase, results: Results, **speeds: float) -> Advice:
+    """The row of a use case, where these backends were measured to be so many times as fast as their control."""
+    records = [cost(case.rows[backend], energy(speed=speed), backend=backend) for backend, speed in speeds.items()]
+    (found,) = advise(matrix(use_cases=(case,), capabilities=(FEATURE,)), results, file(*records))
     return found
 
 
 def test_figures_of_equal_circumstances_decide_which_backend_is_recommended() -> None:
-    found = advice(FASTEST, measured(*BOTH), pytorch=200.0, vllm=100.0)
+    found = advice(FASTEST, measured(*BOTH), pytorch=4.0, vllm=2.0)
     assert found.backend == "PyTorch"
-    assert found.reason == "PyTorch 200 tokens/s (190 to 210); vLLM 100 tokens/s (95 to 105)"
+    assert found.reason == "PyTorch 200 tokens/s (198 to 202); vLLM 100 tokens/s (99.01 to 101)"
     assert found.basis == "measured: pytorch-fly=high, vllm-fly=low (model models/tiny, CPU (toy, 2 cores))"
     least = dataclasses.replace(FASTEST, better="lower")
-    assert advice(least, measured(*BOTH), pytorch=200.0, vllm=100.0).backend == "vLLM"
+    assert advice(least, measured(*BOTH), pytorch=4.0, vllm=2.0).backend == "vLLM"
 
 
 def test_backends_whose_intervals_meet_are_not_told_apart() -> None:
-    assert advice(FASTEST, measured(*BOTH), pytorch=100.0, vllm=105.0).backend == "vLLM or PyTorch"
+    assert advice(FASTEST, measured(*BOTH), pytorch=2.0, vllm=2.003).backend == "vLLM or PyTorch"
 
 
 @pytest.mark.parametrize(
     ("cells", "means"),
     [
         (BOTH, {}),
-        (BOTH, {"pytorch": 200.0}),
-        ((BOTH[0], cell_record("r", "fly=low", Cause.IGNORED, backend="vllm")), {"pytorch": 200.0, "vllm": 100.0}),
-        (BOTH[:1], {"pytorch": 200.0, "vllm": 100.0}),
+        (BOTH, {"pytorch": 4.0}),
+        ((BOTH[0], cell_record("r", "fly=low", Cause.IGNORED, backend="vllm")), {"pytorch": 4.0, "vllm": 2.0}),
+        (BOTH[:1], {"pytorch": 4.0, "vllm": 2.0}),
     ],
 )
 def test_without_two_comparable_figures_a_recommendation_is_declared(
@@ -304,10 +303,40 @@ def test_a_declared_recommendation_says_where_the_features_it_rests_on_were_seen
 
 
 def test_figures_from_different_devices_are_not_compared() -> None:
-    results = measured(*BOTH)
-    backends = {"pytorch": INFO, "vllm": INFO.model_copy(update={"cpus": 64})}
-    results.runs["r"] = results.runs["r"].model_copy(update={"backends": backends})
-    assert advice(FASTEST, results, pytorch=200.0, vllm=100.0).basis.startswith("declared")
+    records = [cost("fly=high", energy(speed=4.0)), cost("fly=low", energy(speed=2.0), backend="vllm", run="other")]
+    costs = file(*records)
+    assert advised(costs).basis.startswith("measured")
+    info = costs.runs["other"].backends["vllm"].model_copy(update={"cpus": 64})
+    costs.runs["other"] = costs.runs["other"].model_copy(update={"backends": {"vllm": info}})
+    assert advised(costs).basis.startswith("declared")
+
+
+def advised(costs: Measurements, case: UseCase = FASTEST) -> Advice:
+    (found,) = advise(matrix(use_cases=(case,), capabilities=(FEATURE,)), measured(*BOTH), costs)
+    return found
+
+
+HOT = (Note(Flag.THROTTLED, "clocks were held down"),)
+UNSURE = (Note(Flag.SENSORS_DISAGREE, "more than 5% apart"),)
+
+
+@pytest.mark.parametrize(
+    ("figure", "notes", "decides"),
+    [
+        ("j_per_output_token", (), True),
+        ("j_per_output_token", UNSURE, False),
+        ("j_per_output_token", HOT, False),
+        ("tokens_per_s", UNSURE, True),
+        ("tokens_per_s", HOT, False),
+        ("ttft_p50_s", (), False),
+    ],
+)
+def test_figures_that_something_speaks_against_recommend_nothing(
+    figure: str, notes: tuple[Note, ...], decides: bool
+) -> None:
+    case = dataclasses.replace(FASTEST, figure=figure)
+    records = [cost("fly=high", energy(speed=4.0, notes=notes)), cost("fly=low", energy(speed=2.0), backend="vllm")]
+    assert advised(file(*records), case).basis.startswith("measured" if decides else "declared")
 
 
 def test_what_nobody_declares_is_not_recommended_without_figures() -> None:

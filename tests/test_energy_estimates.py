@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.energy.estimates import Interval, of_difference, of_mean, percentile, student_t
 from harness.energy.meters import Missing
-from harness.energy.schedule import batches_for, rounds, settled
+from harness.energy.schedule import rounds, settled
 
 positive = st.floats(1e-3, 1e6)
 TABLE = {  # freedom: t for 95 % and 99 %, both sides; NIST/SEMATECH e-Handbook, 1.3.6.7.2
@@ -167,19 +167,8 @@ def test_rounds_differ_in_their_order() -> None:
     assert len({tuple(order) for order in rounds("abcdef", "g", 5, generator(0))}) > 1
 
 
-@settings(deadline=None)
-@given(st.floats(1.0, 100.0), st.floats(0.001, 200.0))
-def test_batches_fill_the_window_and_not_much_more(window_s: float, batch_s: float) -> None:
-    count = batches_for(window_s, batch_s)
-    assert count >= 1
-    assert count * batch_s >= window_s
-    assert (count - 1) * batch_s <= 1.05 * window_s
-
-
 def test_a_warm_up_ends_when_throughput_stays() -> None:
     assert not settled([10.0, 50.0])
     assert not settled([10.0, 50.0, 90.0])
     assert settled([10.0, 50.0, 90.0, 92.0, 91.0])
     assert not settled([0.0, 0.0, 0.0])
-    with pytest.raises(ValueError, match="takes time"):
-        batches_for(10.0, 0.0)

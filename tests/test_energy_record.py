@@ -96,11 +96,27 @@ def test_a_worked_example() -> None:
     versus = figure(record, "j_per_output_token").versus_control
     assert versus is not None
     assert versus.value == pytest.approx(0.5)
-    assert versus.rounds == 3
+    assert versus.rounds == [(6.0, 4.0), (6.06, 4.04), (5.94, 3.96)]
     assert versus.differs
+    assert versus.interval(0.95) == versus.ci95
     same = figure(record, "tokens_per_s").versus_control
     assert same is not None
     assert not same.differs
+
+
+def test_a_claim_about_one_of_many_rows_has_a_wider_interval_and_one_round_has_none() -> None:
+    versus = figure(
+        summarise([repeat(3000.0), repeat(3100.0), repeat(2900.0)], CONTROL, [GPU]), "gross_j"
+    ).versus_control
+    assert versus is not None
+    assert versus.ci95 is not None
+    wide = versus.interval(1 - 0.05 / 100)
+    assert wide is not None
+    assert wide[0] < versus.ci95[0] < versus.value < versus.ci95[1] < wide[1]
+    once = figure(summarise([repeat(3000.0)], [repeat(2000.0)], [GPU]), "gross_j").versus_control
+    assert once is not None
+    assert once.value == pytest.approx(0.5)
+    assert (once.ci95, once.interval(0.99)) == (None, None)
 
 
 def test_the_record_has_every_quantity_and_no_other() -> None:
@@ -145,7 +161,7 @@ def test_the_difference_to_the_control_does_not_depend_on_how_long_the_windows_w
     record = summarise(treated, [repeat(joules) for joules in control], [GPU])
     versus = figure(record, "j_per_output_token").versus_control
     assert versus is not None
-    assert versus.value == pytest.approx(ratio - 1, abs=1e-9)
+    assert versus.value == pytest.approx(ratio - 1, abs=2e-5)
 
 
 def test_without_a_meter_throughput_and_memory_are_told_and_joules_are_missing_with_the_reason() -> None:

@@ -93,7 +93,7 @@ class ToyEngine:
         self.settings = settings
 
     def read_back(self) -> dict[str, JSON]:
-        return {"applied": True, "model": self.model, "pid": os.getpid(), **self.settings}
+        return {"applied": True, "model": self.model, "pid": os.getpid(), "gpu_uuids": [], **self.settings}
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         settings = _read(job.settings, "generate")
@@ -102,10 +102,11 @@ class ToyEngine:
             calls("toy.inside", behave, str(settings["inside"]))
         observation: Observation = {
             "outputs": [
-                {"prompt": prompt, "seed": seed, "token_ids": [1, 2], "text": "", "ended": True}
+                {"prompt": prompt, "seed": seed, "token_ids": [1, 2], "text": "", "ended": True, "prompt_tokens": 3}
                 for prompt in range(len(job.prompts))
                 for seed in job.seeds
             ],
+            "memory": [{"pid": os.getpid(), "host_peak": 1 << 20}],
             "resolved": {"settings": settings},
         }
         match settings.get("observe"):
@@ -120,6 +121,9 @@ class ToyEngine:
             case "big":
                 observation["resolved"] = {"text": "x" * (8 << 20)}
         return observation
+
+    def synchronise(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

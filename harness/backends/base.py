@@ -168,6 +168,8 @@ class Output(TypedDict):
     text: str
     ended: bool
     """True when the model ended by itself (EOS), False when it was cut."""
+    prompt_tokens: NotRequired[int]
+    """Tokens of the prompt as the library took it."""
 
 
 class Step(TypedDict, total=False):
@@ -256,8 +258,9 @@ class Observation(TypedDict, total=False):
     """One entry a process that generated: pid, rank, prompts, local shapes."""
     resolved: dict[str, JSON]
     """Read back during generation from the live objects that do the work."""
-    memory: dict[str, JSON]
-    """Peak bytes so far: of the process, of each accelerator."""
+    memory: list[dict[str, JSON]]
+    """One entry a process of the engine: its pid, and the most bytes that it had during this job, on the host
+    (`host_peak`) and on all accelerators (`device_peak`, left out by a process that uses none)."""
     seconds: float
     """Time inside upstream's generate calls."""
 
@@ -270,6 +273,9 @@ class Engine(Protocol):
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         """Run the job. Exceptions of the library pass through untouched."""
+
+    def synchronise(self) -> None:
+        """Wait until the accelerators have done what they were given: a moment taken without this is too early."""
 
     def close(self) -> None:
         """End whatever the engine started (other processes, files)."""

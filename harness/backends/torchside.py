@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterable
+import contextlib
+import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from harness.jsontypes import JSON
 
 
@@ -20,21 +23,55 @@ def profiler() -> Any:
 
 
 def synchronise() -> None:
-    """Wait for the accelerator: its work is queued, and times without this are wrong."""
+    """Wait for the accelerators: their work is queued, and times without this are wrong.
+
+    A process that has not woken CUDA has queued nothing, and must not wake it for this.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    for index in _used():
+        torch.cuda.synchronize(index)
+
+
+def gpu_uuids() -> list[JSON]:
+    """UUIDs, as NVML has them, of the GPUs that this process has memory on."""
+    import torch
+
+    return [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in _used()]
+
+
+def all_gpu_uuids(described: Iterable[Mapping[str, JSON]]) -> list[JSON]:
+    """What several processes say they use, each once."""
+    return list(dict.fromkeys(uuid for own in described for uuid in cast("Sequence[JSON]", own["gpu_uuids"])))
+
+
+def _used() -> list[int]:
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return []
+    return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
+
+
+def reset_peak_memory() -> None:
+    """Count the peaks of this process's memory from here."""
+    import torch
+
+    with contextlib.suppress(OSError):  # where this is not allowed, the peak is that since the process began
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+    for index in _used():
+        torch.cuda.reset_peak_memory_stats(index)
 
 
 def peak_memory() -> dict[str, JSON]:
-    """Peak memory of this process so far, in bytes: on the host, and on each accelerator that it uses."""
+    """This process's entry of `Observation.memory`, since the peaks were reset."""
     import torch
 
-    seen: dict[str, JSON] = {"process_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    if torch.cuda.is_initialized():
-        for index in range(torch.cuda.device_count()):
-            seen[f"cuda:{index}_peak"] = int(torch.cuda.max_memory_allocated(index))
+    seen: dict[str, JSON] = {"pid": os.getpid()}
+    if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+        seen["host_peak"] = int(found[1]) * 1024
+    if used := _used():
+        seen["device_peak"] = sum(int(torch.cuda.max_memory_allocated(index)) for index in used)
     return seen
 
 

@@ -18,7 +18,7 @@ from harness.energy.meters import Known, Missing, Sample, Source, State, Trace
 from harness.energy.quality import Adequacy
 from harness.energy.readings import Reading
 from harness.energy.sampler import INTERVAL_S, LEAD_PERIODS, LEAD_S, slowest
-from harness.energy.windows import Window
+from harness.energy.windows import TICK_JITTER, Window
 from harness.failure import one_line
 from harness.host import HARNESS_ROOT
 from harness.jsontypes import JSON
@@ -52,6 +52,7 @@ class Sampler:
         self.cpu_s = 0.0
         """CPU seconds it had used when it last answered."""
         self._periods: tuple[Known, ...] = ()
+        self._interval_s = interval_s
         self._wire: Wire | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._failed: str | None = None
@@ -73,6 +74,11 @@ class Sampler:
         self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
 
     @property
+    def period_s(self) -> float:
+        """Seconds between two ticks of the slowest counter; 0 without any, or before it is ready."""
+        return slowest(self._periods)
+
+    @property
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return None if self._process is None else self._process.pid
@@ -89,8 +95,9 @@ class Sampler:
         """What its meters saw around a window, once that has passed; times as `time.monotonic` tells them."""
         if reason := self.unavailable():
             return Missing(reason)
-        margin = max(LEAD_S, LEAD_PERIODS * slowest(self._periods))
-        since, until = window.start - margin, window.end + margin
+        since = window.start - max(LEAD_S, LEAD_PERIODS * self.period_s)
+        # a read after the window, then a tick, then the read that shows it
+        until = window.end + 2 * self._interval_s + TICK_JITTER * self.period_s
         answer = self._answer(max(0.0, until - time.monotonic()) + ANSWER_S, {"since": since, "until": until})
         if answer is None:
             return Missing(self._failed or "")
@@ -137,6 +144,7 @@ class Sampler:
                 float(str(meter["period_s"])) if "period_s" in meter else Missing(str(meter["no_period"]))
                 for meter in meters
             )
+            self._interval_s = float(str(ready["interval_s"]))
         except (KeyError, ValueError) as error:
             self._fail(f"the sampler said what cannot be understood: {one_line(str(error))}")
 

@@ -32,6 +32,7 @@ class Flag(StrEnum):
     UNOBSERVED = "unobserved"
     UNWATCHED = "unwatched"
     UNKNOWN_PROCESS = "unknown_process"
+    UNSETTLED = "unsettled"
 
     THROTTLED = "throttled"
     FOREIGN_PROCESS = "foreign_process"

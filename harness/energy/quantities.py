@@ -18,7 +18,7 @@ class Work:
     """What was done in a window."""
 
     output_tokens: int
-    total_tokens: int
+    total_tokens: Known
     """Of prompts and output."""
     ttft_s: tuple[float, ...] | Missing
     """Time to first token, of each request."""
@@ -93,11 +93,13 @@ def _net(repeat: Repeat) -> Told:
     return Value(gross.value - idle_w * seconds, gross.uncertainty + unsure * seconds / repeat.idle.duration_s)
 
 
-def _per(of: Of, tokens: Callable[[Work], int]) -> Of:
+def _per(of: Of, tokens: Callable[[Work], Known]) -> Of:
     def divided(repeat: Repeat) -> Told:
         whole, count = of(repeat), tokens(repeat.work)
         if isinstance(whole, Missing):
             return whole
+        if isinstance(count, Missing):
+            return count
         if count < 1:
             return Missing("no token was generated")
         return Value(whole.value / count, None if whole.uncertainty is None else whole.uncertainty / count)
@@ -117,7 +119,7 @@ def _output(work: Work) -> int:
     return work.output_tokens
 
 
-def _total(work: Work) -> int:
+def _total(work: Work) -> Known:
     return work.total_tokens
 
 

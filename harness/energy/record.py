@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from harness.energy import estimates
+from harness.energy.meters import Missing
 from harness.energy.quality import Flag, Quality
 
 
@@ -19,12 +21,20 @@ class Versus(_Model):
     value: float
     ci95: tuple[float, float] | None
     """95 % confidence interval, Student's t over the log ratios of the rounds; None for one round."""
-    rounds: int
+    rounds: list[tuple[float, float]]
+    """(treated, control) of each round, to six digits."""
 
     @property
     def differs(self) -> bool:
         """True when the interval excludes no difference."""
         return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
+
+    def interval(self, confidence: float) -> tuple[float, float] | None:
+        """The interval of another confidence, which a claim about one of many rows needs."""
+        found = estimates.of_difference(self.rounds, confidence)
+        if isinstance(found, Missing) or isinstance(found.interval, Missing):
+            return None
+        return found.interval.low, found.interval.high
 
 
 class Figure(_Model):

@@ -10,7 +10,7 @@ from harness.energy.meters import Missing, Source
 from harness.energy.quality import Flag, Note, Quality, worst
 from harness.energy.quantities import QUANTITIES, Quantity, Repeat, Value
 from harness.energy.readings import Reading
-from harness.energy.record import Device, EnergyRecord, Figure, RecordNote, Versus
+from harness.energy.record import FIGURES, Device, EnergyRecord, Figure, RecordNote, Versus
 
 TOO_SHORT = "a functional cell's window is too short for a claim per token"
 _NO_SPREAD = "one window has no spread"
@@ -61,11 +61,17 @@ def summarise(
     return EnergyRecord(
         mode=mode,
         quality=Quality.UNAVAILABLE if "gross_j" not in figures else quality,
-        notes=[RecordNote(flag=note.flag, text=note.text) for note in notes],
+        # what is the reason of missing figures need not be said twice
+        notes=[RecordNote(flag=note.flag, text=note.text) for note in notes if note.text not in missing],
         devices=[_device(source) for source in sources],
         missing={reason: names for reason, names in missing.items() if names},
         **figures,
     )
+
+
+def nothing(reason: str, *, mode: Literal["functional", "measuring"]) -> EnergyRecord:
+    """The record of a cell of which nothing is known."""
+    return EnergyRecord(mode=mode, quality=Quality.UNAVAILABLE, missing={reason: list(FIGURES)})
 
 
 def _figure(quantity: Quantity, repeats: Sequence[Repeat]) -> Figure | Missing:
@@ -101,10 +107,16 @@ def _versus(quantity: Quantity, repeats: Sequence[Repeat], control: Sequence[Rep
         return treated
     if isinstance(against, Missing):
         return Missing(f"control: {against.reason}")
-    found = estimates.of_difference([(a.value, b.value) for a, b in zip(treated, against, strict=True)])
+    rounds = [(_rounded(a.value), _rounded(b.value)) for a, b in zip(treated, against, strict=True)]
+    found = estimates.of_difference(rounds)
     if isinstance(found, Missing):
         return found
-    return Versus(value=found.value, ci95=_ends(found.interval), rounds=found.repeats)
+    return Versus(value=found.value, ci95=_ends(found.interval), rounds=rounds)
+
+
+def _rounded(value: float) -> float:
+    """To six digits: a difference of less than a millionth is none."""
+    return float(f"{value:.6g}")
 
 
 def _values(quantity: Quantity, repeats: Iterable[Repeat]) -> list[Value] | Missing:
@@ -140,14 +152,16 @@ def _once(readings: Iterable[Reading]) -> list[Reading]:
 
 
 def _gathered(prefix: str, readings: Sequence[Reading]) -> list[Note]:
-    """One note a flag, with the number of windows it is of."""
+    """One note a flag, with the number of windows it is of where these are not all."""
     texts: dict[Flag, list[str]] = {}
     for reading in readings:
         for note in reading.notes:
             texts.setdefault(note.flag, []).append(note.text)
-    several = len(readings) > 1
     return [
-        Note(flag, f"{prefix}{f'{len(found)} of {len(readings)} windows: ' if several else ''}{found[0]}")
+        Note(
+            flag,
+            f"{prefix}{f'{len(found)} of {len(readings)} windows: ' if len(found) < len(readings) else ''}{found[0]}",
+        )
         for flag, found in texts.items()
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,14 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.sample import UnknownCellError, sample
+from bench.sampling import ROUNDS, WINDOW_S, SamplingError
+from bench.sampling import compare as compare_sampling
 from bench.sides import Cost, Sides, differing
 from bench.whole import COMPILING, STARTS, RunFailedError, measure, overhead, row
+from harness.energy.meters import Missing
 from harness.host import HostUnavailable
 from harness.plugin import parse_backends
 from harness.project import Project, find
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("sample", "matrix")
+PARTS = ("sample", "sampling", "matrix")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description="What measuring costs. Reports stay as they are.")
     parser.add_argument("--backends", help="comma-separated (default: those installed)")
     parser.add_argument(
-        "--part", choices=PARTS, help="sample: two ways of running it; matrix: all cells (default: both)"
+        "--part",
+        choices=PARTS,
+        help="sample: two ways of running it; sampling: what meters cost; matrix: all cells (default: all of them)",
     )
     parser.add_argument("--list", action="store_true", help="only list the cells of the sample")
     options = parser.parse_args(arguments)
@@ -41,13 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(f"{cell.scope}\t{cell.id}")
             return 0
         console = Console(width=120)
-        if options.part != "matrix":
+        if options.part in {None, "sample"}:
             compare(project, backends, console)
-        if options.part != "sample":
+        if options.part in {None, "sampling"}:
+            sampled(project, backends, console)
+        if options.part in {None, "matrix"}:
             whole(project, backends, console)
         for backend in backends:
             console.print(json.dumps(machine(project, backend)), soft_wrap=True)
-    except (HostUnavailable, RunFailedError, UnknownCellError, ValueError) as error:
+    except (HostUnavailable, RunFailedError, SamplingError, UnknownCellError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     return 0
@@ -79,6 +87,23 @@ def _line(cost: Cost) -> list[str]:
     counts = [str(count) for count in (cost.cells, cost.hosts, cost.engines)]
     seconds = [f"{value:.1f}" for value in (cost.import_s, cost.upstream_s, cost.wall_s, cost.per_minute)]
     return [cost.name, *counts, *seconds, f"{100 * cost.share:.0f}%"]
+
+
+def sampled(project: Project, backends: Sequence[str], console: Console) -> None:
+    """Throughput with and without a sampler beside the work."""
+    headings = ("tokens/s with", "tokens/s without", "difference", "95% interval", "sampler, % of a core")
+    table = _table(f"sampling, {ROUNDS} rounds of two windows of {WINDOW_S:g} s", headings)
+    for backend in backends:
+        found = compare_sampling(project, backend)
+        with_, without = (statistics.fmean(rates) for rates in zip(*found.rounds, strict=True))
+        shown = found.difference
+        difference, interval = "–", "–"
+        if not isinstance(shown, Missing) and not isinstance(shown.interval, Missing):
+            difference = f"{shown.value:+.2%}"
+            interval = f"{shown.interval.low:+.2%} to {shown.interval.high:+.2%}"
+        table.add_row(backend, f"{with_:.1f}", f"{without:.1f}", difference, interval, f"{100 * found.cpu_share:.2f}")
+        console.print(f"{backend}: sampled {found.meters}", soft_wrap=True)
+    console.print(table)
 
 
 def whole(project: Project, backends: Sequence[str], console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.backends import torchside
 from harness.backends.batching import Batching, form_batches
 from harness.backends.pacing import schedule, traffic
 from harness.backends.pytorch.arguments import BATCHING, generate_arguments
@@ -23,7 +24,8 @@ class PyTorchEngine:
     def __init__(self, replica: Replica, group: Group) -> None:
         self._replica = replica
         self._group = group
-        self._read_back = {**describe_model(replica.loaded), **group.read_back()}
+        own = describe_model(replica.loaded)
+        self._read_back = {**own, **group.read_back(own)}
 
     def read_back(self) -> dict[str, JSON]:
         """Facts taken right after loading, before a first forward could repack weights."""
@@ -36,6 +38,10 @@ class PyTorchEngine:
         planned: list[JSON] = [work.at for work in request.work]
         observation["resolved"] = {**observation["resolved"], "planned_arrivals": planned}
         return observation
+
+    def synchronise(self) -> None:
+        """Wait for this process's accelerators; the other ranks have waited for theirs before they answered."""
+        torchside.synchronise()
 
     def close(self) -> None:
         """End the other processes."""

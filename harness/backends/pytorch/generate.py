@@ -19,7 +19,7 @@ from harness.backends.pytorch.tape import Tape
 from harness.backends.steps import thin
 
 if TYPE_CHECKING:
-    from harness.backends.base import Calls
+    from harness.backends.base import Calls, Output
     from harness.backends.pytorch.load import Loaded
 
 
@@ -59,6 +59,7 @@ class Replica:
         run = _Run(self.loaded, request, calls)
         compilation = self.loaded.compilation
         before = compiling.Mark.take(compilation)
+        torchside.reset_peak_memory()
         with (
             watching(self.loaded.model, run.watch, compiled=bool(compilation.enabled)),
             torchside.profiler() if "operators" in request.instruments else nullcontext() as profiler,
@@ -79,7 +80,7 @@ class Replica:
             run.seen["operators"] = {event.key: int(event.count) for event in profiler.key_averages()}
         run.seen["compiled"] = before.change(compilation)
         run.seen["resolved"] = run.watch.resolved()
-        run.seen["memory"] = torchside.peak_memory()
+        run.seen["memory"] = [torchside.peak_memory()]
         run.seen["processes"] = [
             {
                 "pid": os.getpid(),
@@ -145,7 +146,7 @@ class _Run:
 
         self.seen["seconds"] += seconds
         self.watch.keep_config()
-        rows = self._keep_outputs(result, work, width, seed, seconds)
+        rows = self._keep_outputs(result, work, inputs["attention_mask"], seed, seconds)
         if self.beams > 1:
             self.seen.setdefault("beams", []).extend(
                 describe_beams(model, result, work.prompts, width=width, seed=seed, ending=self.watch.ending_ids())
@@ -154,21 +155,23 @@ class _Run:
             self._keep_tape(self.watch.tape, rows, seed)
 
     def _keep_outputs(
-        self, result: Any, work: Work, width: int, seed: int, seconds: float
+        self, result: Any, work: Work, mask: Any, seed: int, seconds: float
     ) -> dict[int, tuple[int, list[int]]]:
-        """Outputs and chunks of one call. Returns row → (prompt, generated ids)."""
+        """Outputs and chunks of one call; `mask` tells its prompts from padding. Row → (prompt, generated ids)."""
         sequences = getattr(result, "sequences", result)
         if sequences.dim() == 3:
             # cache_implementation="paged" answers with one more dimension in front
             sequences = sequences[0]
         ending = self.watch.ending_ids()
         rows: dict[int, tuple[int, list[int]]] = {}
-        for position, index in enumerate(work.prompts):
+        width = int(mask.shape[1])
+        for position, (index, length) in enumerate(zip(work.prompts, mask.sum(dim=1).tolist(), strict=True)):
             row = position * self.beams
             ids, ended = _own_ids(sequences[row, width:].tolist(), ending)
             rows[row] = (index, ids)
             text = self.loaded.tokenizer.decode(ids, skip_special_tokens=True)
-            self.seen["outputs"].append({"prompt": index, "seed": seed, "token_ids": ids, "text": text, "ended": ended})
+            output: Output = {"prompt": index, "seed": seed, "token_ids": ids, "text": text, "ended": ended}
+            self.seen["outputs"].append({**output, "prompt_tokens": length})
             if not self.request.streaming:
                 self.seen["chunks"].append(
                     {"prompt": index, "seed": seed, "at_s": seconds, "tokens": len(ids), "text": text}

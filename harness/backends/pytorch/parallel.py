@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.backends import torchside
 from harness.backends.base import Calls, Declared, LoadJob, Observation
 from harness.backends.pytorch.generate import Replica, Request
 from harness.backends.pytorch.load import Loaded, load_model
@@ -182,13 +183,14 @@ class Group:
         """Collect what each rank has loaded."""
         self._described = [cast("dict[str, JSON]", self._receive(worker, calls)) for worker in self._workers]
 
-    def read_back(self) -> dict[str, JSON]:
-        """Ranks, and what the other ones hold."""
+    def read_back(self, own: dict[str, JSON]) -> dict[str, JSON]:
+        """Ranks, what the other ones hold besides this one's `own`, and what all of them use."""
         return {
             "strategy": self._plan.strategy,
             "process_count": 1 + len(self._workers),
             "other_ranks": [dict(described) for described in self._described],
             "other_pids": [worker.pid for worker in self._workers],
+            "gpu_uuids": torchside.all_gpu_uuids([own, *self._described]),
         }
 
     def run(self, replica: Replica, request: Request, calls: Calls) -> Observation:
@@ -232,6 +234,7 @@ def _agreed(own: Observation, others: list[Observation]) -> Observation:
     """Ranks of one model: rank 0 speaks for all, whether they agree is kept."""
     tokens = [output["token_ids"] for output in own["outputs"]]
     for other in others:
+        own["memory"] += other["memory"]
         for process in other["processes"]:
             process["same_tokens"] = [output["token_ids"] for output in other["outputs"]] == tokens
             own["processes"].append(process)
@@ -245,6 +248,7 @@ def _merged(own: Observation, others: list[Observation]) -> Observation:
         own["batches"] += other["batches"]
         own["arrivals"] += other["arrivals"]
         own["processes"] += other["processes"]
+        own["memory"] += other["memory"]
         own["outputs"] += other["outputs"]
         own["chunks"] += other["chunks"]
         for key in ("steps", "logits", "beams"):

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
-from harness.backends.torchside import hub_snapshot
+from harness.backends.torchside import gpu_uuids, hub_snapshot
 
 if TYPE_CHECKING:
     from harness.backends.pytorch.load import Loaded
@@ -41,6 +41,7 @@ def describe_model(loaded: Loaded) -> dict[str, JSON]:
         "identity_layers": sum(type(module).__name__ == "PipelineIdentityLayer" for module in model.modules()),
         "footprint_bytes": int(model.get_memory_footprint()),
         "device": str(model.device),
+        "gpu_uuids": gpu_uuids(),
         "device_map": describe(getattr(model, "hf_device_map", None)),
         "hooked_modules": Counter(
             type(module._hf_hook).__name__ for module in model.modules() if hasattr(module, "_hf_hook")

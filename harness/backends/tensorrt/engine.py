@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.backends import torchside
 from harness.backends.hub import use_cache
 from harness.backends.settings import passthrough
 from harness.backends.tensorrt.arguments import llm_arguments, on_engine_path
@@ -78,8 +79,13 @@ class TensorRTEngine:
         """Run the job while its steps are noted."""
         run = Run(self.llm, self.requests, job, calls)
         with Witness(self.llm, Reads()) as witness:
+            witness.reads("memory", torchside.reset_peak_memory)
             run.all()
         return run.observation(witness)
+
+    def synchronise(self) -> None:
+        """Wait for this process's accelerators; workers elsewhere have waited for the tokens that they returned."""
+        torchside.synchronise()
 
     def close(self) -> None:
         """End the other processes."""

@@ -138,7 +138,7 @@ class Run:
         observation["batches"] = [list(batch) for batch in self.plan.batches]
         observation["seconds"] = self.seconds
         if memory := witness.reads("memory", peak_memory):
-            observation["memory"] = memory
+            observation["memory"] = [memory]
         planned: list[JSON] = list(self.plan.moments or ())
         observation["resolved"] |= {"planned_arrivals": planned, "unread": dict(witness.reads.unread)}
         return observation

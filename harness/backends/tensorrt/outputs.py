@@ -43,8 +43,9 @@ class Told:
         ids = _ids(first)
         # a stop string or a stop id of the request names itself, the model's own end does not
         ended = first.finish_reason == "stop" and first.stop_reason is None
-        self.outputs.append({"prompt": prompt, "seed": seed, "token_ids": ids, "text": first.text, "ended": ended})
         asked = [int(token) for token in result.prompt_token_ids]
+        output: Output = {"prompt": prompt, "seed": seed, "token_ids": ids, "text": first.text, "ended": ended}
+        self.outputs.append({**output, "prompt_tokens": len(asked)})
         for sequence in result.outputs:
             self.sequences.append(
                 {

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
+from harness.backends import torchside
 from harness.backends.hub import use_cache
 from harness.backends.vllm.arguments import engine_arguments
 from harness.backends.vllm.generate import Run
@@ -30,7 +31,8 @@ class VLLMEngine:
         workers = self.ask("paramatrix_read_back")
         shared = ("pid", "rank", "local_shapes", "decoder_layers", "missing_layers")
         each: list[JSON] = [{name: worker[name] for name in shared} for worker in workers]
-        self._read_back = {**workers[0], "workers": each, **describe_core(engine)}
+        used = torchside.all_gpu_uuids(workers)
+        self._read_back = {**workers[0], "workers": each, "gpu_uuids": used, **describe_core(engine)}
 
     @classmethod
     def load(cls, job: LoadJob, calls: Calls) -> VLLMEngine:
@@ -100,6 +102,10 @@ class VLLMEngine:
         answer = self.engine.reset_prefix_cache()
         if self.loop is not None:
             self.loop.run_until_complete(answer)
+
+    def synchronise(self) -> None:
+        """Wait for this process's accelerators; workers elsewhere have waited for the tokens that they returned."""
+        torchside.synchronise()
 
     def close(self) -> None:
         """End the other processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Run:
         # beams are searched prompt by prompt unless it is said how many go together
         self.plan = plan(job.settings, lengths, together=1 if self.beam_params is not None else len(lengths))
         self._next_id = 0
+        torchside.reset_peak_memory()
 
     def all(self) -> None:
         """Every batch under every seed. Only the first pass is paced: further arrivals would be the same."""
@@ -171,7 +173,8 @@ class Run:
         observation["arrivals"] = self.arrivals
         observation["batches"] = [list(batch) for batch in self.plan.batches]
         observation["seconds"] = self.seconds
-        observation["memory"] = torchside.peak_memory()
+        own = [] if os.getpid() in {worker["pid"] for worker in noted} else [torchside.peak_memory()]
+        observation["memory"] = [*own, *(worker["memory"] for worker in noted)]
         planned: list[JSON] = list(self.plan.moments or ())
         observation["resolved"] = {**observation.get("resolved", {}), "planned_arrivals": planned}
         return observation

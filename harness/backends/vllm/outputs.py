@@ -115,7 +115,8 @@ def describe_output(told: Told, result: Any, prompt: int, seed: int, parts: Sequ
     text = "".join(piece.text for piece in pieces)
     # a stop string or a stop id of the request names itself, the model's own end does not
     ended = first.finish_reason == "stop" and first.stop_reason is None
-    told.outputs.append({"prompt": prompt, "seed": seed, "token_ids": ids, "text": text, "ended": ended})
+    output: Output = {"prompt": prompt, "seed": seed, "token_ids": ids, "text": text, "ended": ended}
+    told.outputs.append({**output, "prompt_tokens": len(result.prompt_token_ids)})
     for sequence in result.outputs:
         own = ids if sequence is first else [int(token) for token in sequence.token_ids]
         told.sequences.append(
@@ -182,4 +183,5 @@ def describe_beams(told: Told, result: Any, prompt: int, seed: int, engine: Any)
     best = ids[0]
     ended = bool(best) and best[-1] == ending
     text = engine.get_tokenizer().decode(best, skip_special_tokens=True)
-    told.outputs.append({"prompt": prompt, "seed": seed, "token_ids": best, "text": text, "ended": ended})
+    output: Output = {"prompt": prompt, "seed": seed, "token_ids": best, "text": text, "ended": ended}
+    told.outputs.append({**output, "prompt_tokens": len(beams[0].tokens) - len(best)})

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
-from harness.backends.torchside import hub_snapshot
+from harness.backends.torchside import gpu_uuids, hub_snapshot
 from harness.backends.vllm import loading
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         **_attention(config),
         **_cache(runner),
         "device_bytes": _device_bytes(),
+        "gpu_uuids": gpu_uuids(),
         "compilation": {
             "counters": {k: int(v) for k, v in vars(compilation_counter).items() if isinstance(v, int) and v},
             "models": _compiled_models(model),

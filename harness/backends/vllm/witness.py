@@ -54,6 +54,7 @@ class Record:
     def __init__(self, runner: Any, instruments: frozenset[str]) -> None:
         self.runner = runner
         self.steps: list[dict[str, JSON]] = []
+        torchside.reset_peak_memory()
         wants = instruments & {"scores", "logits"}
         self.tape = Tape(runner, scores="scores" in wants) if wants else None
         self.profiler = torchside.profiler() if "operators" in instruments else None
@@ -77,7 +78,7 @@ class Record:
 
     def close(self) -> dict[str, JSON]:
         """Put everything back as it was; what was noted."""
-        seen: dict[str, JSON] = {"steps": list(self.steps)}
+        seen: dict[str, JSON] = {"steps": list(self.steps), "memory": torchside.peak_memory()}
         if self.profiler is not None:
             self.profiler.__exit__(None, None, None)
             seen["operators"] = {event.key: int(event.count) for event in self.profiler.key_averages()}
