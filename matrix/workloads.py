@@ -53,6 +53,9 @@ QUEUE = Workload("queue", grammar.SHORT * 4)
 PRESSED = Workload("pressed", grammar.SHORT * 2, max_new_tokens=96)
 """Eight requests that each outgrow their first cache block several times."""
 
+UNEVEN = Workload("uneven", (grammar.LOOPING[0], *grammar.SHORT[:3]) * 2, max_new_tokens=96)
+"""Songs that go on and sums that are soon done: where two run together, one ends while the other goes on."""
+
 FLOOD = Workload("flood", grammar.VERY_LONG * 3, max_new_tokens=4)
 """Nine long prompts at once: no step holds them all."""
 

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.backends.base import Calls, Declared
 from harness.backends.tensorrt.building import Building
+from harness.backends.tensorrt.configs import config_arguments
 from harness.backends.tensorrt.enginefiles import describe_files, engines_in
 from harness.backends.tensorrt.outputs import Told
 from harness.backends.tensorrt.readback import describe_engine
 from harness.backends.tensorrt.reads import Reads
 from harness.backends.tensorrt.witness import Witness, scheduled
+from harness.jsontypes import Settings
 
 
 class Kind(Enum):
@@ -153,7 +156,7 @@ class PyExecutor:
         self.scheduler = SimpleNamespace()
         self.drafter = None
         self.guided_decoder = SimpleNamespace(grammar_matcher_factory=type("XGrammarMatcherFactory", (), {})())
-        config = SimpleNamespace(max_lora_rank=16, max_loras=2, lora_target_modules=["attn_q"])
+        config = SimpleNamespace(lora_target_modules=["attn_q"])
         self.resource_manager = SimpleNamespace(
             resource_managers={
                 Kind.KV_CACHE_MANAGER: KVCacheManager(),
@@ -197,7 +200,7 @@ def test_a_live_executor_is_read_where_upstream_keeps_things() -> None:
     assert executor["sampling_kernels"] == "torch"
     assert executor["guided_decoder"] == "XGrammarMatcherFactory"
     assert executor["drafter"] is None
-    assert executor["peft"] == {"max_rank": 16, "slots": 2, "modules": ["attn_q"]}
+    assert executor["peft"] == {"modules": ["attn_q"]}
     sizes = ("max_batch_size", "max_num_tokens", "max_seq_len", "max_beam_width")
     assert [executor[name] for name in sizes] == [8, 256, 512, 1]
     assert facts["kv_cache"] == {
@@ -337,6 +340,8 @@ def test_statistics_are_of_this_job_alone_and_cut_to_what_is_asked_for() -> None
         "numActiveRequests": 2,
         "timestamp": "now",
         "kvCacheStats": {"usedNumBlocks": 3, "other": 1},
+        "inflightBatchingStats": None,
+        "staticBatchingStats": {"numContextRequests": 2, "other": 1},
         "requestStats": [{"id": 1, "numGeneratedTokens": 2, "disServingStats": {}}],
     }
     llm.statistics = [[{"iter": 6}], [json.dumps(own)]]
@@ -348,6 +353,7 @@ def test_statistics_are_of_this_job_alone_and_cut_to_what_is_asked_for() -> None
                 "iter": 7,
                 "numActiveRequests": 2,
                 "kvCacheStats": {"usedNumBlocks": 3},
+                "staticBatchingStats": {"numContextRequests": 2},
                 "requestStats": [{"id": 1, "numGeneratedTokens": 2}],
             }
         ],
@@ -448,6 +454,36 @@ def test_beams_come_with_what_ranks_them() -> None:
     assert search["log_probabilities"] == [-0.75, None]
     assert search["ended"] == [True, False]
     assert told.logprobs[0]["chosen"] == [-0.5, -0.25]
+
+
+def test_a_token_that_upstream_lists_no_log_probability_of_is_left_out() -> None:
+    others = [{6: SimpleNamespace(logprob=-0.5)}]
+    told = Told()
+    params = SimpleNamespace(use_beam_search=True, length_penalty=None, end_id=None)
+    told.take(_result(1, _sequence(0, [5], logprobs=others)), params, prompt=0, seed=0)
+    assert "chosen" not in told.logprobs[0]
+    assert told.logprobs[0]["entries"] == [1]
+    assert told.beams[0]["log_probabilities"] == [None]
+
+
+@pytest.mark.parametrize("field", ["speculative_model", "speculative_model_dir"])
+def test_a_draft_model_goes_by_the_name_that_the_version_has(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class DraftTargetDecodingConfig:
+        model_fields = (field, "max_draft_len")
+
+        def __init__(self, **fields: Any) -> None:
+            self.fields = fields
+
+    library = ModuleType("tensorrt_llm.llmapi")
+    vars(library)["DraftTargetDecodingConfig"] = DraftTargetDecodingConfig
+    monkeypatch.setitem(sys.modules, "tensorrt_llm", ModuleType("tensorrt_llm"))
+    monkeypatch.setitem(sys.modules, "tensorrt_llm.llmapi", library)
+    settings: Settings = {
+        "tensorrt.speculative.decoding_type": "Draft_Target",
+        "tensorrt.speculative.speculative_model": "org/name",
+    }
+    made = config_arguments(Declared(settings), "org/model", {}, Calls())
+    assert made["speculative_config"].fields == {field: "org/name"}
 
 
 def _engine(folder: Path) -> Any:

@@ -15,6 +15,8 @@ import pytest
 
 from harness.declare import Probe, Seen
 from harness.jsontypes import JSON
+from harness.plan import Cell, build
+from matrix import MATRIX, workloads
 from matrix.probes import choices, inflight, kernels, state, trt_build, trt_engine, trt_results
 from matrix.probes.told import if_told
 from matrix.variants.weights import ANSWERS
@@ -54,9 +56,14 @@ def found(tokens: int, size: int = 32) -> Seen:
     return seen({"cached": cached, "sequences": sequences}, kv_cache={"tokens_per_block": size})
 
 
-def counted(contexts: int, running: int) -> Seen:
+def counted(contexts: int, running: int, times: int = 2) -> Seen:
     told = {"numContextRequests": contexts, "numGenRequests": running}
-    return seen({"resolved": {"iterations": [{"inflightBatchingStats": told}]}})
+    return seen({"resolved": {"iterations": [{"inflightBatchingStats": told}] * times}})
+
+
+def static(contexts: int) -> Seen:
+    told = {"numContextRequests": contexts, "numGenTokens": 9}
+    return seen({"resolved": {"iterations": [{"staticBatchingStats": told}]}})
 
 
 def reused(blocks: int) -> Seen:
@@ -152,7 +159,7 @@ PLAIN_NETWORK = network(0.0, 100, ColumnLinear=8, RowLinear=8)
 NO_DRAFTS = drafting(0, 24, None)
 EQUAL = steps([(0, 16, 0), (1, 16, 0)], [(0, 4, 0), (1, 4, 0)])
 ONE_PART = steps([(0, 16, 0)], [(0, 4, 0), (1, 12, 0)], [(1, 8, 0)])
-MIXED = steps([(0, 4, 0)], [(0, 1, 0), (1, 4, 0)])
+MIXED = steps([(0, 4, 0)], [(0, 1, 0), (1, 4, 0)], [(0, 1, 0), (2, 4, 0)])
 APART = steps([(0, 4, 0), (1, 4, 0)], [(0, 1, 0), (1, 1, 0)])
 GIB = 1 << 30
 
@@ -169,7 +176,8 @@ CASES = (
     Case("capacity=GUARANTEED", inflight.capacity_policy, "GUARANTEED_NO_EVICT", batched(2, 2), batched(4)),
     Case("capacity=STATIC_BATCH", inflight.capacity_policy, "STATIC_BATCH", APART, MIXED),
     Case("batching_type=STATIC", inflight.batching_type, "STATIC", counted(3, 0), counted(1, 3)),
-    Case("batching_type=INFLIGHT", inflight.batching_type, "INFLIGHT", counted(1, 3), counted(3, 0)),
+    Case("batching_type=STATIC, told", inflight.batching_type, "STATIC", static(3), counted(1, 3)),
+    Case("batching_type=INFLIGHT", inflight.batching_type, "INFLIGHT", counted(1, 3), counted(3, 0), (static(3),)),
     Case("best_of=3", inflight.best_of, 3, steps([(0, 4, 0)] * 3), steps([(0, 4, 0)]), (steps([(0, 4, 0)] * 2),)),
     Case(
         "speculative.decoding_type=NGram",
@@ -268,7 +276,7 @@ CASES = (
     Case("cuda_graph.batch_sizes", trt_engine.cuda_graph_sizes, [1, 2], graphs([1, 2]), graphs([1, 2, 4])),
     Case("cuda_graph.max_batch_size", trt_engine.cuda_graph_largest, 4, graphs([1, 2, 4]), graphs([1, 8])),
     Case("cuda_graph.enable_padding", trt_engine.cuda_graph_padding, True, graphs([4], of4=9), graphs([4])),
-    Case("torch_compile.enabled=True", trt_engine.torch_compile, True, compiled(graphs=2), compiled()),
+    Case("torch_compile.enabled=True", trt_engine.torch_compile, True, compiled(graphs=2, fullgraph=False), compiled()),
     Case("torch_compile.enable_inductor", trt_engine.inductor, True, compiled(inductor=True), compiled(inductor=False)),
     Case(
         "torch_compile.capture_num_tokens",
@@ -281,7 +289,7 @@ CASES = (
     Case("load_format=dummy", trt_engine.load_format, "dummy", answered("x"), answered(ANSWERS["model.safetensors"])),
     Case(
         "lora.lora_dir",
-        trt_engine.lora_modules,
+        trt_engine.lora_dir,
         ["adapter"],
         seen(executor={"peft": {"modules": list(trt_engine.ADAPTED)}}),
         seen(executor={"peft": {"modules": ["attn_q"]}}),
@@ -478,6 +486,64 @@ SILENT = [case for case in CASES if case.probe.decisive and case.probe is not tr
 def test_what_an_engine_could_not_tell_is_no_finding_against_the_value(case: Case) -> None:
     with pytest.raises(LookupError):
         case.probe.effect(seen({"resolved": {}}, unread={"cuda_graph": "gone"}), case.control, case.value)
+
+
+@pytest.mark.parametrize(
+    ("probe", "value", "works", "control", "why"),
+    [
+        (inflight.capacity_policy, "STATIC_BATCH", APART, APART, "0 steps of the control"),
+        (inflight.capacity_policy, "STATIC_BATCH", APART, steps([(0, 1, 0), (1, 4, 0)]), "1 steps of the control"),
+        (inflight.batching_type, "STATIC", counted(3, 0), counted(1, 3, times=1), "1 steps of the control"),
+        (inflight.batching_type, "STATIC", seen({"resolved": {"iterations": [{}]}}), counted(1, 3), "no statistics"),
+        (trt_engine.torch_compile, True, compiled(graphs=2, fullgraph=None), compiled(), "no torch.compile"),
+        (trt_engine.lora_room, 8, *[seen(executor={"peft": {"modules": []}})] * 2, "only the config object"),
+        (trt_engine.attention_dp, True, seen(workers=[{"pid": 1}]), seen(), "cannot be asked"),
+    ],
+)
+def test_what_would_look_the_same_without_the_value_proves_nothing(
+    probe: Probe, value: JSON, works: Seen, control: Seen, why: str
+) -> None:
+    with pytest.raises(LookupError, match=why):
+        probe.effect(works, control, value)
+
+
+@pytest.mark.parametrize(("counts", "uncertain"), [((6, 6), False), ((6, 12), True), ((), False)])
+def test_blocks_that_were_reused_unseen_by_the_results_are_no_finding_against_a_cache(
+    counts: tuple[int, ...], uncertain: bool
+) -> None:
+    """Statistics count from the engine's start: only what is added meanwhile is this job's."""
+    run = found(0)
+    iterations = [{"kvCacheStats": {"reusedBlocks": count}} for count in counts]
+    contradicted = seen({**run.observation, "resolved": {"iterations": iterations}}, **run.read_back)
+    if uncertain:
+        with pytest.raises(LookupError, match="6 reused blocks"):
+            inflight.block_reuse.effect(contradicted, found(192), True)
+    else:
+        assert not inflight.block_reuse.effect(contradicted, found(192), True).holds
+
+
+def _cells(row: str) -> list[Cell]:
+    """Cells of the column, by the path of their parameter."""
+    cells = build(MATRIX, models={"tensorrt": str(MATRIX.shipped_model)}, backends=["tensorrt"])
+    return [cell for cell in cells if cell.row.startswith(f"{row}=")]
+
+
+def test_sums_of_beams_are_asked_for_where_their_order_is_judged() -> None:
+    cells = _cells("decoder.beam_search.length_penalty")
+    assert cells
+    assert all(cell.treated.request["tensorrt.logprobs"] == 1 for cell in cells), "0 asks for none upstream"
+
+
+def test_outputs_end_at_different_times_where_prompts_are_to_be_kept_out() -> None:
+    (cell,) = (one for one in _cells("tensorrt.scheduler.capacity_scheduler_policy") if "STATIC_BATCH" in one.row)
+    assert "tensorrt.ignore_eos" not in cell.treated.request
+    for one in (cell, *_cells("tensorrt.batching_type")):
+        assert one.treated.workload == workloads.UNEVEN
+
+
+def test_four_adapters_are_told_from_one() -> None:
+    (four,) = (cell for cell in _cells("tensorrt.lora.max_loras") if cell.row.endswith("=4"))
+    assert four.control.engine["tensorrt.lora.max_loras"] == 1
 
 
 def test_a_shared_probe_asks_an_engine_that_cannot_tell_for_nothing() -> None:

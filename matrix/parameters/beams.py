@@ -53,6 +53,10 @@ _EIGHT: dict[str, JSON] = {"decoder.beam_search.num_beams": 8}
 """vLLM returns no scores, TensorRT-LLM undivided sums.
 Of four beams' order the penalty cannot be told: 0 and 0.5, 1 and 1.5 give the same."""
 
+_SUMS: dict[str, JSON] = {**_EIGHT, "tensorrt.logprobs": 1}
+"""Sums come with log-probabilities alone, and 0 asks for none: `bool(self.logprobs)`
+(SamplingParams._get_output_config, tensorrt_llm/sampling_params.py)."""
+
 _FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
 _ALONE: dict[str, JSON] = {"batching.batch_size": 1}
 
@@ -63,7 +67,7 @@ def _vllm(name: str) -> dict[str, JSON]:
 
 def _tensorrt(name: str, companions: dict[str, JSON]) -> dict[str, JSON]:
     # one at a time, since which step a request joins is the moment's, and steps are compared
-    return _EIGHT if name == "length_penalty" else {**companions, **_ALONE} if name == "early_stopping" else companions
+    return _SUMS if name == "length_penalty" else {**companions, **_ALONE} if name == "early_stopping" else companions
 
 
 def _parameter(name: str, prefix: str, section: str) -> Parameter:

@@ -7,6 +7,7 @@ from collections import Counter
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes import batches, scheduling
+from matrix.probes.readback import listed
 from matrix.probes.scores import number
 from matrix.probes.told import count, observed
 
@@ -78,8 +79,12 @@ def _capacity(run: Seen, control: Seen, value: JSON) -> Shown:
     """MAX_UTILIZATION admits more at once than the control, GUARANTEED_NO_EVICT fewer, STATIC_BATCH none meanwhile."""
     found = _steps(run)
     if value == "STATIC_BATCH":
-        mixed = sum(_mixed(step) for step in found)
-        return Shown(mixed == 0, f"{mixed} of {len(found)} steps take in a prompt while others are being answered")
+        mixed, others = (sum(map(_mixed, _steps(side))) for side in (run, control))
+        _demand_mixed(others)
+        return Shown(
+            mixed == 0,
+            f"{mixed} of {len(found)} steps take in a prompt while others are being answered (control: {others})",
+        )
     ours, theirs = (max(map(len, _steps(side))) for side in (run, control))
     fine = ours > theirs if value == "MAX_UTILIZATION" else ours < theirs
     return Shown(fine, f"at most {ours} requests in a step (control: {theirs})")
@@ -91,17 +96,40 @@ def _mixed(step: list[tuple[int, int, int]]) -> bool:
     )
 
 
+def _demand_mixed(mixed: int) -> None:
+    """Steps that never mix prove nothing, where nothing would have been mixed in any case."""
+    if mixed < _MIXED_AT_LEAST:
+        raise LookupError(
+            f"{mixed} steps of the control take in a prompt while others are being answered, expected at least "
+            f"{_MIXED_AT_LEAST}: without them nothing shows that prompts were kept out"
+        )
+
+
+_MIXED_AT_LEAST = 2
+
+
 def _static(run: Seen, control: Seen, value: JSON) -> Shown:
-    """STATIC: no iteration takes in a prompt while others are being answered, by the engine's own statistics."""
-    del control
+    """STATIC: no iteration takes in a prompt while others are being answered, by the engine's own statistics.
+
+    Upstream gives an iteration's statistics as of static batches or as of in-flight ones (executor/types.h).
+    """
+    static, mixed, told = _iterations(run)
+    if static:
+        return Shown(value == "STATIC", f"{static} of {told} iterations were of static batches")
+    if value == "STATIC" and mixed == 0:
+        _demand_mixed(_iterations(control)[1])
+    return Shown((mixed == 0) is (value == "STATIC"), f"{mixed} of {told} iterations took in a prompt beside others")
+
+
+def _iterations(run: Seen) -> tuple[int, int, int]:
+    """Of static batches, that took in a prompt beside others, and of either kind."""
     statistics = observed(run, "resolved", "iterations")
-    told = [item["inflightBatchingStats"] for item in statistics if "inflightBatchingStats" in item]
-    mixed = sum(bool(one["numContextRequests"] and one["numGenRequests"]) for one in told)
-    if not statistics:
-        raise LookupError("the engine told no statistics")
-    return Shown(
-        (mixed == 0) is (value == "STATIC"), f"{mixed} of {len(statistics)} iterations took in a prompt beside others"
-    )
+    static = sum("staticBatchingStats" in item for item in statistics)
+    inflight = [item["inflightBatchingStats"] for item in statistics if "inflightBatchingStats" in item]
+    if not static and not inflight:
+        raise LookupError("the engine told no statistics of its batches")
+    mixed = sum(bool(one["numContextRequests"] and one["numGenRequests"]) for one in inflight)
+    return static, mixed, static + len(inflight)
 
 
 def _sequences(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -148,9 +176,24 @@ def _drafts(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def cached(run: Seen) -> list[int]:
-    """Prompt tokens that each output found in the cache."""
+    """Prompt tokens that each output found in the cache.
+
+    Raises:
+        LookupError: they were not told, or none was although the engine counted blocks that it reused.
+    """
     observed(run, "cached")
-    return scheduling.cached(run)
+    found = scheduling.cached(run)
+    if not any(found) and (blocks := _reused(run)):
+        raise LookupError(f"results tell of no cached token, the engine's statistics of {blocks} reused blocks")
+    return found
+
+
+def _reused(run: Seen) -> int:
+    """Blocks reused meanwhile, by statistics that count from the engine's start; 0 without statistics."""
+    iterations = run.observation.get("resolved", {}).get("iterations")
+    told = [item["kvCacheStats"] for item in listed(iterations) if isinstance(item, dict) and "kvCacheStats" in item]
+    counts = [int(number(one.get("reusedBlocks", 0))) for one in told if isinstance(one, dict)]
+    return max(counts, default=0) - min(counts, default=0)
 
 
 def _hits(run: Seen, control: Seen, value: JSON) -> Shown:

@@ -181,4 +181,7 @@ def _speculative(settings: Declared, model: str, calls: Calls) -> dict[str, Any]
     name = DECODING[str(kind)]
     if kind == "Eagle3" and hasattr(import_module("tensorrt_llm.llmapi"), "Eagle3DecodingConfig"):
         name = "Eagle3DecodingConfig"  # versions after 1.2 tell the kinds of Eagle apart
-    return {"speculative_config": calls(name, find(name), **fields)}
+    config = find(name)
+    if "speculative_model" in fields and "speculative_model" not in getattr(config, "model_fields", fields):
+        fields["speculative_model_dir"] = fields.pop("speculative_model")  # the field's name before it got this one
+    return {"speculative_config": calls(name, config, **fields)}

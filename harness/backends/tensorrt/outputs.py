@@ -137,24 +137,32 @@ def _sum(beam: Any, ids: list[int]) -> float | None:
     """Of the log-probabilities of a beam's own tokens, where they were asked for."""
     if not beam.logprobs or len(beam.logprobs) != len(ids):
         return None
-    return sum(_chosen(position, token) for position, token in zip(beam.logprobs, ids, strict=True))
+    chosen = _chosen(beam.logprobs, ids)
+    return None if chosen is None else sum(chosen)
 
 
-def _chosen(position: Any, token: int) -> float:
-    """A position is a mapping of ids, or in some versions the chosen token's number alone."""
-    return float(position[token].logprob) if isinstance(position, dict) else float(position)
+def _chosen(positions: Sequence[Any], ids: list[int]) -> list[float] | None:
+    """The tokens' own values; None where a position lists others alone.
+
+    A position is a mapping of ids, or in some versions the chosen token's number alone.
+    """
+    pairs = list(zip(positions, ids, strict=False))
+    if any(isinstance(position, dict) and token not in position for position, token in pairs):
+        return None
+    return [float(one[token].logprob if isinstance(one, dict) else one) for one, token in pairs]
 
 
 def _logprobs(first: Any, prompt: int, seed: int, ids: list[int]) -> dict[str, JSON]:
     """How many entries each position has, and the values at the first generated one."""
     own, asked = list(first.logprobs or ()), list(first.prompt_logprobs or ())
     head = own[0] if own and isinstance(own[0], dict) else {}
+    chosen = _chosen(own, ids)
     return {
         "prompt": prompt,
         "seed": seed,
         "entries": [len(position) if isinstance(position, dict) else 1 for position in own],
         "prompt_entries": [len(position) if isinstance(position, dict) else 1 for position in asked],
-        "chosen": [_chosen(position, token) for position, token in zip(own, ids, strict=False)],
+        **({} if chosen is None else {"chosen": list(chosen)}),
         "first": sorted((float(entry.logprob) for entry in head.values()), reverse=True)[:64],
         "first_ids": sorted(int(token) for token in head)[:64],
     }

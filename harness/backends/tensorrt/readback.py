@@ -191,12 +191,8 @@ def _autotuned() -> list[str]:
 def _peft(manager: Any) -> dict[str, JSON] | None:
     if manager is None:
         return None
-    config = manager._lora_config
-    return {
-        "max_rank": int(config.max_lora_rank),
-        "slots": None if config.max_loras is None else int(config.max_loras),
-        "modules": sorted(str(name) for name in config.lora_target_modules),
-    }
+    # that of the arguments: evidence only of what upstream itself filled in
+    return {"modules": sorted(str(name) for name in manager._lora_config.lora_target_modules)}
 
 
 def _arguments(args: Any) -> dict[str, JSON]:

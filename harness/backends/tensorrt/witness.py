@@ -41,6 +41,7 @@ KEPT = {
         "microBatchId",
         "avgNumDecodedTokensPerIter",
     ),
+    "staticBatchingStats": ("numScheduledRequests", "numContextRequests", "numCtxTokens", "numGenTokens"),
     "specDecodingStats": ("numDraftTokens", "numAcceptedTokens", "numRequestsWithDraftTokens", "acceptanceLength"),
 }
 PLAIN = ("iter", "iterLatencyMS", "numActiveRequests", "numQueuedRequests", "maxNumActiveRequests")

@@ -49,7 +49,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         inflight.batching_type,
         Value("STATIC", contrast="INFLIGHT"),
         Value("INFLIGHT", contrast="STATIC"),
-        workload=workloads.QUEUE,
+        # a sum that is done makes room for the next beside a song that goes on
+        companions={"tensorrt.max_batch_size": 2},
+        workload=workloads.UNEVEN,
     ),
     built("build.opt_batch_size", trt_build.opt_batch_size, Value(2), Value(4)),
     built("build.opt_num_tokens", trt_build.opt_num_tokens, Value(64), Value(128)),

@@ -46,7 +46,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         inflight.capacity_policy,
         Value("GUARANTEED_NO_EVICT", contrast="MAX_UTILIZATION"),
         Value("MAX_UTILIZATION"),
-        Value("STATIC_BATCH"),
+        # sums end beside a song that goes on, so that only this policy keeps others out until it ends
+        Value("STATIC_BATCH", companions={"tensorrt.ignore_eos": None}, workload=workloads.UNEVEN),
         # past its end the model is sure of nothing
         output=FREE,
         companions=_FULL,
