@@ -7,7 +7,9 @@ prints into a log file whose tail becomes evidence when it ends badly.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import json
 import os
 import select
 import shutil
@@ -32,6 +34,8 @@ HARNESS_FOLDER = f"{Path(__file__).parent}{os.sep}"
 """As code objects name it: unresolved, so that a checkout behind a symbolic link is still ours."""
 BOUNDARY = Calls.__call__.__code__
 _TAIL = 4000
+_JOURNAL = "calls"
+"""File of an engine's folder that has the upstream calls of the phase it is in."""
 _LAST_WORDS_S = 2.0
 _LOG = 1 << 18
 """Bytes of log in which a root cause is looked for."""
@@ -81,7 +85,7 @@ class EngineProcess:
         except WireTimeout:
             tail = self.log(since)[-_TAIL:]
             self.end()
-            return failure(
+            return self._calls() | failure(
                 phase,
                 "timed_out",
                 type="TimeoutError",
@@ -125,7 +129,7 @@ class EngineProcess:
         status = self.end()
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         log = self.log(since)
-        return failure(
+        return self._calls() | failure(
             phase,
             "crashed",
             type="EngineDied",
@@ -134,6 +138,18 @@ class EngineProcess:
             root=rootcause.last_words(log),
             oom_killed=killed and oom_kills() > self.oom_kills_before,
         )
+
+    def _calls(self) -> Message:
+        """The upstream calls of the phase that the process did not survive; the last one is where it ended."""
+        try:
+            lines = (self.scratch / _JOURNAL).read_text(encoding="ascii").splitlines()
+        except OSError:
+            return {}
+        found: list[JSON] = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # the last one may be torn
+                found.append(json.loads(line))
+        return {"calls": found}
 
     def gone(self) -> bool:
         """True when the process has ended although nobody asked it to."""
@@ -226,7 +242,7 @@ def _child(backend: Backend, engine: Message, wire: Wire, folder: Path) -> NoRet
 
 def _serve(backend: Backend, engine: Message, wire: Wire, folder: Path) -> None:
     loaded: list[Engine] = []
-    calls = Calls()
+    calls = _journaled(folder)
     settings = Declared(_mapping(engine["settings"]))
 
     def load() -> Message:
@@ -244,7 +260,7 @@ def _serve(backend: Backend, engine: Message, wire: Wire, folder: Path) -> None:
     _send(wire, answer)
     while not answer.get("failure") or answer["phase"] == "generate":
         message = wire.receive()
-        calls = Calls()
+        calls = _journaled(folder)
         settings = Declared(_mapping(message["settings"]))
         job = _job(message, settings)
 
@@ -261,6 +277,13 @@ def _generate(engine: Engine, job: GenerateJob, calls: Calls, message: Message) 
     if isinstance(asked := message.get("warm_up"), dict):
         return filling.warm_up(float(str(asked["slice_s"])), float(str(asked["limit_s"])))
     return filling.once()
+
+
+def _journaled(folder: Path) -> Calls:
+    """A recorder for one phase."""
+    journal = folder / _JOURNAL
+    journal.unlink(missing_ok=True)
+    return Calls(journal=journal)
 
 
 def _send(wire: Wire, answer: Message) -> None:

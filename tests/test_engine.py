@@ -88,6 +88,16 @@ def test_a_failure_costs_one_engine_and_is_told_with_its_phase_and_kind(
         until_gone(int((folder / "stray").read_text()))
 
 
+@pytest.mark.parametrize("what", ["segfault", "kill:SIGKILL"])
+def test_the_calls_of_an_engine_that_died_are_told_up_to_the_one_it_died_in(host: BackendHost, what: str) -> None:
+    ask(host, "generate", "fine", earlier="job")
+    died = ask(host, "generate", "fine", inside=what)
+    assert failure(died).kind == "crashed"
+    assert [call["call"] for call in died.calls] == ["toy.load", "toy.generate", "toy.inside"]
+    assert died.calls[-1]["args"] == [what]
+    assert "earlier" not in str(died.calls), "an earlier job's calls are not this one's"
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_hang_is_ended_at_its_limit(folder: Path, phase: str) -> None:
     limits = Limits(start_s=30, load_s=0.2 if phase == "load" else 30, generate_s=0.2 if phase == "generate" else 30)

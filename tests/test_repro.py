@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,6 +105,9 @@ def pytorch_told(measured: store.Results, tmp_path_factory: pytest.TempPathFacto
     tokens = " ".join(map(str, control["outputs"]["0"][0]))
     texts["other tokens"] = fine.replace(tokens, "1 2 3")
     texts["no error"] = refused.replace("return run(temperature=0.0)", "return run()")
+    # a run whose process died is recorded in these words
+    crashed = re.sub(r'"error": "[^"]*"', '"error": "the process died"', refused)
+    texts["crash"] = crashed.replace("return run(temperature=0.0)", 'return __import__("os").abort()')
     assert len(set(texts.values())) == len(texts)
     folder = tmp_path_factory.mktemp("pytorch")
     return dict(zip(texts, run(interpreters.pytorch(), written(folder, texts.values())), strict=True))
@@ -127,6 +131,12 @@ def check(told: Mapping[str, list[str]], backend: str) -> None:
 def test_pytorch_s_scripts_give_the_recorded_outcome(pytorch_told: dict[str, list[str]]) -> None:
     check(pytorch_told, "pytorch")
     assert "  caches.0.class: DynamicCache" in pytorch_told["pytorch-pytorch.cache_implementation=hybrid"]
+
+
+def test_a_crash_of_one_run_is_told_and_does_not_end_the_script(pytorch_told: dict[str, list[str]]) -> None:
+    lines = pytorch_told["crash"]
+    assert lines[-6:-3] == ["treated", "  error: the process died", "  exit code: -6"], "\n".join(lines)
+    assert lines[-1] == "exit 0"
 
 
 def test_vllm_s_scripts_give_the_recorded_outcome(measured: store.Results, tmp_path: Path) -> None:
@@ -293,6 +303,12 @@ def test_objects_are_written_where_they_are_handed_over_and_passes_as_a_loop() -
     assert "    for seed in [1, 2]:\n        set_seed(seed)\n        inputs = tokenizer(PROMPTS, padding=True)" in text
     assert "model.generate(**inputs, max_new_tokens=2)" in text
     assert 'PROMPTS = ["one"]' in text
+
+
+def test_a_crash_is_compared_by_the_death_of_the_process() -> None:
+    failure = {"phase": "generate", "kind": "crashed", "type": "EngineDied", "message": "ended by SIGSEGV"}
+    text = rendered(record(*PLAIN, cause=Cause.CRASHED, observed={"failure": failure}))
+    assert '"treated": {"error": "the process died"}' in text
 
 
 def test_a_step_that_one_run_has_alone_stays_its_own() -> None:

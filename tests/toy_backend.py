@@ -98,6 +98,8 @@ class ToyEngine:
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         settings = _read(job.settings, "generate")
         calls("toy.generate", dict, **settings)
+        if "inside" in settings:
+            calls("toy.inside", behave, str(settings["inside"]))
         observation: Observation = {
             "outputs": [
                 {"prompt": prompt, "seed": seed, "token_ids": [1, 2], "text": "", "ended": True, "prompt_tokens": 3}

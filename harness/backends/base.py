@@ -7,12 +7,15 @@ that satisfies `Backend`; nothing else in the harness knows its name.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from dataclasses import fields as fields_of
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, TypeVar
 
 from harness.jsontypes import JSON
@@ -61,6 +64,8 @@ class Calls:
     entries: list[dict[str, JSON]] = field(default_factory=list)
     seconds: float = 0.0
     """Time spent inside these calls."""
+    journal: Path | None = None
+    """File that each entry is written to before its call is made, which may end the process."""
 
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Record `name` and its arguments, then call `function` with them."""
@@ -68,7 +73,7 @@ class Calls:
         if args:
             entry["args"] = [describe(value) for value in args]
         entry["kwargs"] = {key: describe(value) for key, value in kwargs.items()}
-        self.entries.append(entry)
+        self._keep(entry)
         began = time.perf_counter()
         try:
             return function(*args, **kwargs)
@@ -78,7 +83,14 @@ class Calls:
     def environment(self, **variables: str) -> None:
         """Set environment variables for upstream and record them; apart from arguments, of which they are none."""
         os.environ.update(variables)
-        self.entries.append({"call": "os.environ", "variables": dict(variables)})
+        self._keep({"call": "os.environ", "variables": dict(variables)})
+
+    def _keep(self, entry: dict[str, JSON]) -> None:
+        self.entries.append(entry)
+        if self.journal is not None:
+            # a full disk costs this evidence alone
+            with contextlib.suppress(OSError), self.journal.open("a", encoding="ascii") as file:
+                file.write(json.dumps(entry) + "\n")
 
 
 def describe(value: object, depth: int = 4) -> JSON:  # noqa: PLR0911 - one kind of value a line

@@ -77,7 +77,10 @@ def _role(name: str, shape: Shape, calls: Sequence[Call], facts: Mapping[str, An
     run.check()
     steps = run.passes()
     if failure := facts.get("failure"):
-        return Role(name, run, passes(steps, shape.prompts), {"error": _error(failure)}, None)
+        # a process that died left no error: the script says so in these words
+        died = failure["kind"] == "crashed"
+        expected: dict[str, Value] = {"error": "the process died" if died else _error(failure)}
+        return Role(name, run, passes(steps, shape.prompts), expected, None)
     recorded: Mapping[str, list[list[int]]] = facts.get("outputs", {})
     if not recorded:
         raise NotReproducible(f"the outputs of its {name} run are not on record")
