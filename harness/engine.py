@@ -268,13 +268,6 @@ def _serve(backend: Backend, engine: Message, wire: Wire, folder: Path) -> None:
         _send(wire, answer)
 
 
-def _journaled(folder: Path) -> Calls:
-    """A recorder for one phase."""
-    journal = folder / _JOURNAL
-    journal.unlink(missing_ok=True)
-    return Calls(journal=journal)
-
-
 def _generate(engine: Engine, job: GenerateJob, calls: Calls, message: Message) -> Message:
     """One pass of a job; or as many as `fill` or `warm_up` ask for, of which the first one's calls are kept."""
     kept = iter([calls])
@@ -284,6 +277,13 @@ def _generate(engine: Engine, job: GenerateJob, calls: Calls, message: Message) 
     if isinstance(asked := message.get("warm_up"), dict):
         return filling.warm_up(float(str(asked["slice_s"])), float(str(asked["limit_s"])))
     return filling.once()
+
+
+def _journaled(folder: Path) -> Calls:
+    """A recorder for one phase."""
+    journal = folder / _JOURNAL
+    journal.unlink(missing_ok=True)
+    return Calls(journal=journal)
 
 
 def _send(wire: Wire, answer: Message) -> None:
