@@ -323,7 +323,7 @@ def test_a_step_that_one_run_has_alone_stays_its_own() -> None:
 def test_texts_of_a_record_cannot_break_out_of_the_script() -> None:
     nasty = 'a"""\nimport os\\N{x}\u202e\udc80 \'"'
     call = {**ASK, "args": [[nasty]]}
-    reason = 'so """ and \\ it ends'
+    reason = 'so """ and \\ it \0\u202e ends'
     made = record(CALL, LOAD, SEED, call, generate(top_k=1), control=[0, 1, 2, 3, generate()], reason=reason)
     tree = ast.parse(text := rendered(made))
     (prompts,) = [
@@ -332,8 +332,9 @@ def test_texts_of_a_record_cannot_break_out_of_the_script() -> None:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROMPTS"
     ]
     assert prompts == [nasty]
-    assert reason in (ast.get_docstring(tree) or "")
-    assert text.isascii()
+    about = " ".join((ast.get_docstring(tree) or "").split())
+    assert 'so """ and \\ it \ufffd\ufffd ends' in about
+    assert text.replace("\ufffd", "").isascii()
 
 
 @pytest.mark.parametrize(("folder", "line"), [("~/m", "sys.argv[1]"), ("<tmp>/m", "sys.argv[1]")])

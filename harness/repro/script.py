@@ -13,7 +13,7 @@ from harness.declare import Seen
 from harness.failure import one_line
 from harness.judge import forwarded_difference
 from harness.records import BackendInfo, CellRecord, RunRecord
-from harness.report import fill
+from harness.report import fill, visible
 from harness.repro import pytorch, vllm
 from harness.repro.bodies import PROMPTS, batched, functions, prompts
 from harness.repro.roles import Role, refusal, roles
@@ -114,7 +114,7 @@ def _docstring(record: CellRecord, run: RunRecord, control: Role, treated: Role)
     """Lines of the docstring, the quotes around it left out."""
     lines: list[str] = []
     for text in _about(record, run, control, treated):
-        escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+        escaped = visible(" ".join(text.split())).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
         lines += ["", *textwrap.wrap(escaped, WIDTH, break_long_words=False, break_on_hyphens=False)]
     return lines[1:]
 
