@@ -216,7 +216,7 @@ def test_no_project_says_where_one_was_looked_for(tmp_path: Path) -> None:
         ("limits = { load_s = 0 }", "load_s = 0: expected seconds above 0 for one of generate_s, load_s, start_s"),
         ("limits = { wait_s = 1 }", "wait_s = 1: expected seconds above 0"),
         ("limits = { load_s = 'long' }", "load_s = 'long': expected seconds above 0"),
-        ("launchers = 'python'", "launchers and limits should be tables"),
+        ("launchers = 'python'", "launchers, limits and energy should be tables"),
         ("launchers = { pytorch = 'python3' }", "launchers] pytorch = 'python3': expected a list of words"),
         ("declarations = ", "pyproject.toml cannot be read: Invalid value (at line 2, column 16)"),
     ],

@@ -159,7 +159,7 @@ def test_stored_claims_are_shown_as_a_table_without_running_anything() -> None:
     assert stored["pytorch"] == read(ROOT / "reports/claims.json").backends["pytorch"].model_dump(mode="json")
 
 
-def test_report_writes_both_pages_from_results_alone(tmp_path: Path) -> None:
+def test_report_writes_every_page_from_results_alone(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     writer = Writer(results)
     writer.append(run_record("r", planned("streaming=True")))
@@ -168,7 +168,7 @@ def test_report_writes_both_pages_from_results_alone(tmp_path: Path) -> None:
     done = call("report", "--results", str(results))
     assert done.exit_code == 0, done.output
     pages = [Path(line) for line in done.stdout.splitlines()]
-    assert [page.name for page in pages] == ["parameter-support-matrix.md", "invalid-combinations.md"]
+    assert [page.name for page in pages] == ["parameter-support-matrix.md", "invalid-combinations.md", "matrix.html"]
     first = [page.read_bytes() for page in pages]
     call("report", "--results", str(results))
     assert [page.read_bytes() for page in pages] == first
