@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,7 +67,13 @@ def start(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hears_interrupts,  # noqa: PLW1509 - no thread of the tests holds a lock here
     )
+
+
+def _hears_interrupts() -> None:
+    """A suite that runs in the background ignores SIGINT, and what it starts would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def paramatrix(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
