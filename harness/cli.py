@@ -30,12 +30,12 @@ from harness import (
     store,
 )
 from harness.backends import MODULES
+from harness.columns import parse_backends, plan_cells
 from harness.diff import DiffError
 from harness.expectations import ExpectationsError
 from harness.host import HostUnavailable
 from harness.merge import MergeError
 from harness.plan import PlanError
-from harness.plugin import parse_backends, plan_cells
 from harness.project import Project, ProjectError, find, parse_versions
 from harness.verdict import Outcome
 

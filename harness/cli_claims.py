@@ -13,11 +13,11 @@ from harness import claims as records
 from harness import combinations, report, store
 from harness.claimcheck import Checker
 from harness.claims import BackendClaims, Claim, Claims, Recommended
+from harness.columns import parse_backends
 from harness.config import settings
 from harness.config.files import load_config
 from harness.host import BackendHost
 from harness.jsontypes import Settings
-from harness.plugin import parse_backends
 from harness.project import Project, find
 from harness.provenance import new_run_id, run_record
 from harness.recommended import recommended_files

@@ -12,10 +12,10 @@ import typer
 from harness import drift as comparison
 from harness import interfaces, report
 from harness.backends import MODULES, create
+from harness.columns import parse_backends
 from harness.drift import Drift
 from harness.host import HostUnavailable
 from harness.interfaces import Offered
-from harness.plugin import parse_backends
 from harness.project import Project, find, parse_versions
 from harness.redact import Redactor
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from harness import claims, pages, store
+from harness.columns import plan_cells
 from harness.energy.measured import FILE
-from harness.plugin import plan_cells
 from harness.project import find, parse_versions
 
 

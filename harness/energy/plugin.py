@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import plugin, store
+from harness import store
 from harness.energy import budget
 from harness.energy.budget import Budget, BudgetError
 from harness.energy.measured import FILE, MeasuredRecord, Measurements
 from harness.energy.measurer import ENGINES, NotMeasured, measure_cell
 from harness.energy.wording import amount, percent
+from harness.plugin.asked import CONFIGS, MEASURE, cell_of, cells_of, project_of
 from harness.progress import Progress
 from harness.project import ProjectError, schedule
 from harness.provenance import new_run_id, run_record
@@ -34,7 +35,7 @@ class EnergyRecorder:
         if config.getoption("numprocesses", None):
             raise pytest.UsageError("--energy measures one cell at a time: leave -n out")
         self.config = config
-        self.project = plugin.project_of(config)
+        self.project = project_of(config)
         asked = {field: config.getoption(f"energy_{name}") for name, field in _OVERRIDES.items()}
         chosen = config.getoption("--energy-budget")
         try:
@@ -51,14 +52,14 @@ class EnergyRecorder:
         self.progress: Progress | None = None
         self.ended: dict[str, tuple[str, float, str]] = {}
         """By test: its cell, the seconds it took, and what came of it."""
-        config.stash[plugin.CONFIGS] = tuple(self.budget.configs)
-        config.stash[plugin.MEASURE] = self.measure
+        config.stash[CONFIGS] = tuple(self.budget.configs)
+        config.stash[MEASURE] = self.measure
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what nobody asked for: cells that did not pass, or with a budget alone those without a limit."""
-        cells = {item: plugin.cell_of(item) for item in items}
-        planned = {cell.id for cell in plugin.cells_of(config)}
+        cells = {item: cell_of(item) for item in items}
+        planned = {cell.id for cell in cells_of(config)}
         if strangers := [name for name in self.budget.limits if name not in planned]:
             raise pytest.UsageError(
                 f"{config.getoption('--energy-budget')}: no cell is called {', '.join(strangers)}. "
@@ -81,10 +82,10 @@ class EnergyRecorder:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Open the file and say what is planned."""
-        wanted = {cell.id for item in session.items if (cell := plugin.cell_of(item))}
+        wanted = {cell.id for item in session.items if (cell := cell_of(item))}
         if not wanted or session.testsfailed or self.config.getoption("collectonly"):
             return
-        everything = plugin.cells_of(self.config)
+        everything = cells_of(self.config)
         cells = [cell for cell in everything if cell.id in wanted]
         backends = list(dict.fromkeys(cell.backend for cell in cells))
         header = run_record(

@@ -18,9 +18,9 @@ from bench.sampling import ROUNDS, WINDOW_S, SamplingError
 from bench.sampling import compare as compare_sampling
 from bench.sides import Cost, Sides, differing
 from bench.whole import COMPILING, STARTS, RunFailedError, measure, overhead, row
+from harness.columns import parse_backends
 from harness.energy.meters import Missing
 from harness.host import HostUnavailable
-from harness.plugin import parse_backends
 from harness.project import Project, find
 
 ROOT = Path(__file__).resolve().parent.parent.parent

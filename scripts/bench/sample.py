@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from harness.columns import plan_cells
 from harness.plan import Cell
-from harness.plugin import plan_cells
 from harness.project import Project
 
 SAMPLE: Final[Mapping[str, tuple[str, ...]]] = {

@@ -1,0 +1,103 @@
+"""pytest on the surface: cells become parametrised cases, verdicts become outcomes. Thin hooks only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import pytest
+
+from harness import acceptance
+from harness.htmlreport import MatrixHtml
+from harness.plan import Cell
+from harness.plugin import options
+from harness.plugin.asked import MEASURE, cell_of, cells_of, project_of, run_id
+from harness.plugin.recorder import Recorder
+from harness.records import CellRecord
+from harness.replay import conclude
+from harness.session import Session, column_models
+from harness.verdict import Cause
+
+_SESSION = pytest.StashKey[Session]()
+_RECORD = pytest.StashKey[CellRecord]()
+
+
+class HarnessFault(Exception):
+    """The harness, not the backend, is at fault; the run must not end green."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a matrix run."""
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Controller and single process write results; xdist workers only send them."""
+    config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
+    if not hasattr(config, "workerinput"):
+        options.check_expressions(config)
+        if config.getoption("--energy") or config.getoption("--energy-budget"):
+            from harness.energy.plugin import EnergyRecorder
+
+            config.pluginmanager.register(EnergyRecorder(config), "paramatrix-recorder")
+            return
+        recorder = Recorder(config)
+        config.pluginmanager.register(recorder, "paramatrix-recorder")
+        if config.getoption("htmlpath", None):
+            html = MatrixHtml(lambda: project_of(config).templates, recorder.run_of)
+            config.pluginmanager.register(html, "paramatrix-html")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`cell` is parametrised with every planned cell; the id is the cell's own."""
+    if {"cell", "judge_cell"} <= set(metafunc.fixturenames):
+        cells = cells_of(metafunc.config)
+        metafunc.parametrize("cell", [pytest.param(c, id=c.id, marks=pytest.mark.matrix) for c in cells])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cells that share an engine stand together; otherwise the order stays."""
+    first: dict[str, int] = {}
+    position: dict[pytest.Item, tuple[int, int]] = {}
+    for index, item in enumerate(items):
+        cell = cell_of(item)
+        key = f"{cell.backend}:{cell.treated.engine_key}" if cell else item.nodeid
+        position[item] = (first.setdefault(key, index), index)
+    items.sort(key=position.__getitem__)
+
+
+@pytest.fixture
+def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
+    """Runs and judges a cell; its verdict becomes the test's outcome."""
+    config = request.config
+    if (measure := config.stash.get(MEASURE, None)) is not None:
+        return lambda cell: measure(request.node, cell)
+    session = config.stash.setdefault(_SESSION, Session(project_of(config)))
+
+    def judge(cell: Cell) -> None:
+        record = session.judge(cell, run_id(config))
+        request.node.stash[_RECORD] = record
+        request.node.user_properties += [("verdict", record.verdict.value), ("cause", record.cause.value)]
+        if record.cause is Cause.HARNESS_ERROR:
+            raise HarnessFault(record.reason)
+        expected = session.expected(cell.backend, column_models(cells_of(config))[cell.backend])
+        if changed := acceptance.change(expected, record):
+            pytest.fail(changed.evidence, pytrace=False)
+        conclude(record)
+
+    return judge
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The record travels on the report, as plain JSON text, so that xdist can carry it."""
+    report = yield
+    if report.when == "call" and _RECORD in item.stash:
+        report.paramatrix = item.stash[_RECORD].model_dump_json()  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the hosts of this process."""
+    if _SESSION in config.stash:
+        config.stash[_SESSION].close()

@@ -1,0 +1,62 @@
+"""What this run of pytest was asked for: its project, its cells, its id. Kept in the config's stash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness import plan
+from harness.columns import plan_cells
+from harness.plan import Cell
+from harness.project import Project, ProjectError, find, parse_versions
+
+CELLS = pytest.StashKey[tuple[Cell, ...]]()
+PROJECT = pytest.StashKey[Project]()
+RUN = pytest.StashKey[str]()
+MEASURE = pytest.StashKey[Callable[[pytest.Item, Cell], None]]()
+"""What is done with a cell in the place of judging it."""
+CONFIGS = pytest.StashKey[tuple[Cell, ...]]()
+"""Cells besides those of the matrix."""
+
+
+def project_of(config: pytest.Config) -> Project:
+    """The project under test.
+
+    Raises:
+        pytest.UsageError: there is none.
+    """
+    if PROJECT not in config.stash:
+        try:
+            versions = parse_versions(config.getoption("--matrix-version") or ())
+            config.stash[PROJECT] = find(config.rootpath).at(versions)
+        except ProjectError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[PROJECT]
+
+
+def cells_of(config: pytest.Config) -> tuple[Cell, ...]:
+    """The planned cells of this run."""
+    if CELLS not in config.stash:
+        project = project_of(config)
+        try:
+            planned = plan_cells(project, config.getoption("--matrix-backends"), config.getoption("--matrix-model"))
+            config.stash[CELLS] = (*planned, *config.stash.get(CONFIGS, ()))
+        except (ProjectError, plan.PlanError, FileNotFoundError, ValueError) as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[CELLS]
+
+
+def cell_of(item: pytest.Item) -> Cell | None:
+    """The cell an item judges, if it judges one: having one as a parameter is not enough."""
+    callspec = getattr(item, "callspec", None) if "judge_cell" in getattr(item, "fixturenames", ()) else None
+    value = callspec.params.get("cell") if callspec else None
+    return value if isinstance(value, Cell) else None
+
+
+def run_id(config: pytest.Config) -> str:
+    """The id of this run: the controller's, also in its workers."""
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return str(workerinput["paramatrix_run"])
+    return config.stash[RUN]

@@ -1,0 +1,162 @@
+"""The side of a run that writes: headers and records into the results file, lines and letters on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import expectation_files, store
+from harness.expectations import ExpectationsError
+from harness.plugin.asked import RUN, cell_of, cells_of, project_of
+from harness.progress import Progress
+from harness.provenance import new_run_id, run_record
+from harness.records import CellRecord
+from harness.session import column_models, snapshots
+from harness.verdict import Outcome
+from harness.watch import Watch
+
+if TYPE_CHECKING:
+    from harness.records import RunRecord
+
+
+class Recorder:
+    """The side that writes: one per run, in the controller."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.header: RunRecord | None = None
+        self.writer: store.Writer | None = None
+        self.watch: Watch | None = None
+        self.progress: Progress | None = None
+        self.findings = 0
+        self.failures = 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Without xdist the items are here. Not earlier: a bad -k, or a test file that fails to load, runs nothing."""
+        if not session.testsfailed or self.config.getoption("continue_on_collection_errors"):
+            self._begin([cell.id for item in session.items if (cell := cell_of(item))])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist: fix the run's id before the workers start."""
+        node.workerinput["paramatrix_run"] = self._run()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        """xdist: the workers collect; the first to finish tells what is planned."""
+        del node
+        self._begin([nodeid.split("[", 1)[1][:-1] for nodeid in ids if "[" in nodeid])
+
+    def _run(self) -> str:
+        return self.config.stash.setdefault(RUN, new_run_id())
+
+    def run_of(self, run: str) -> RunRecord | None:
+        """The run's own record, once it has begun."""
+        return self.header if self.header and self.header.run == run else None
+
+    def _begin(self, ids: list[str]) -> None:
+        if self.header is not None or not ids or self.config.getoption("collectonly"):
+            return
+        wanted = set(ids)
+        everything = cells_of(self.config)
+        cells = [cell for cell in everything if cell.id in wanted]
+        if not cells:
+            return
+        project = project_of(self.config)
+        backends = list(dict.fromkeys(cell.backend for cell in cells))
+        self.header = run_record(
+            cells,
+            run=self._run(),
+            backends=snapshots(project, backends),
+            models=column_models(cells),
+            sections=project.matrix().sections,
+            narrowed=any(cell.backend in backends and cell.id not in wanted for cell in everything),
+            root=project.root,
+        )
+        chosen = self.config.getoption("--matrix-results")
+        try:
+            known = expectation_files.read_all(project.expectations)
+            self.watch = Watch(known, self.header, everything, installed=project.installed())
+            self.writer = store.Writer(Path(chosen) if chosen else project.results)
+            self.writer.append(self.header)
+        except (store.StoreError, ExpectationsError) as error:
+            raise pytest.UsageError(str(error)) from None
+        if self.config.getoption("--matrix-progress"):
+            self.progress = Progress(len(cells))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """With xdist a run goes on after a file that cannot be collected; that must not end green."""
+        self.failures += report.failed
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A cell begins."""
+        if self.progress and "[" in nodeid:
+            self.progress.begin(nodeid.split("[", 1)[1][:-1])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A cell ended: write it down at once."""
+        self.failures += report.failed
+        text = getattr(report, "paramatrix", None)
+        if text is None:
+            return
+        record = CellRecord.model_validate(json.loads(text))
+        changed = self.watch is not None and self.watch.take(record)
+        self.findings += report.failed and record.verdict is Outcome.FAIL and not changed
+        if self.writer:
+            try:
+                self.writer.append(record)
+            except store.StoreError as error:
+                # what follows could not be kept either
+                pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
+        if self.progress:
+            self.progress.end(record)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+        """`uncertain` has a letter and colour of its own; with progress lines no letters at all."""
+        text = getattr(report, "paramatrix", None)
+        if text is None:
+            return None
+        record = CellRecord.model_validate(json.loads(text))
+        quiet = self.progress is not None
+        if record.verdict is Outcome.UNCERTAIN and not report.failed:
+            return "uncertain", "" if quiet else "u", "" if quiet else ("UNCERTAIN", {"yellow": True})
+        return (report.outcome, "", "") if quiet else None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Findings are what a matrix run is for: they alone do not make it red. What was not accepted does."""
+        if self.progress:
+            self.progress.close()
+        if self.writer:
+            try:
+                self.writer.close()
+            except store.StoreError as error:
+                pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
+        problems = self._tell_expectations()
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self.findings == self.failures:
+            session.exitstatus = pytest.ExitCode.OK
+        if session.exitstatus == pytest.ExitCode.OK and problems:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _tell_expectations(self) -> bool:
+        """Say what was not as accepted; whether that fails a run in which every test is well."""
+        if self.watch is None:
+            return False
+        # with progress lines pytest shows no failures of its own
+        lines = self.watch.lines(evidence=self.progress is not None)
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if lines and terminal:
+            terminal.ensure_newline()
+            terminal.section("expectations")
+            for line in lines:
+                terminal.write_line(line)
+        return bool(self.watch.problems)
