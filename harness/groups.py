@@ -1,4 +1,4 @@
-"""Groups of cells that share an engine, and how long each is expected to take: what slots, shards and nodes are given."""
+"""Groups of cells that share an engine, and how long each is expected to take: what slots and shards are given."""
 
 from __future__ import annotations
 
