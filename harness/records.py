@@ -110,6 +110,9 @@ class RunRecord(_Record):
     backends: dict[str, BackendInfo]
     sections: list[str]
     planned: list[Planned]
+    fingerprints: dict[str, str] = {}
+    """Cell to the digest of all that decided its outcome when the run began, for every planned cell of the run's
+    columns, those that were not asked for too. A cell of which that cannot be told is absent."""
 
 
 class Evidence(_Record):
@@ -193,6 +196,8 @@ class CellRecord(OfCell):
     note: str = ""
     energy: EnergyRecord | None = None
     """What the treated run cost, or why that is not known; None in files of before this was told."""
+    fingerprint: str | None = None
+    """Digest of all that can change the outcome; None where that cannot be told, and in files of before it was."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CellRecord:

@@ -40,6 +40,8 @@ class Table(Generic[C]):
     runs: dict[str, RunRecord] = field(default_factory=dict)
     cells: dict[str, C] = field(default_factory=dict)
     planned: dict[str, Planned] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Cell to its fingerprint, as the newest header that covers its column tells it."""
 
     def add(self, record: RunRecord | C) -> None:
         """Take in the next line of a file."""
@@ -53,7 +55,11 @@ class Table(Generic[C]):
             for gone in [c for c, plan in self.planned.items() if plan.backend in record.backends and c not in wanted]:
                 self.planned.pop(gone)
                 self.cells.pop(gone, None)
+                self.fingerprints.pop(gone, None)
         self.planned.update(wanted)
+        for cell in [cell for cell in wanted if cell not in record.fingerprints]:
+            self.fingerprints.pop(cell, None)
+        self.fingerprints.update(record.fingerprints)
 
     @property
     def unmeasured(self) -> list[Planned]:
@@ -133,17 +139,17 @@ class Table(Generic[C]):
         kept = list(self.runs.values())
         for run in self.runs.values():
             without = [other for other in kept if other is not run]
-            if run.run not in needed and self._planned(without) == self.planned:
+            if run.run not in needed and self._told(without) == (self.planned, self.fingerprints):
                 kept = without
         records: list[RunRecord | OfCell] = [*kept, *self.cells.values()]
         return b"".join(dump(record) for record in records)
 
     @classmethod
-    def _planned(cls, runs: list[RunRecord]) -> dict[str, Planned]:
+    def _told(cls, runs: list[RunRecord]) -> tuple[dict[str, Planned], dict[str, str]]:
         table = cls()
         for run in runs:
             table.add(run)
-        return table.planned
+        return table.planned, table.fingerprints
 
 
 @dataclass(slots=True)
@@ -153,6 +159,12 @@ class Results(Table[CellRecord]):
     line = LINE
     schema = "docs/results.schema.json"
     made_by = "make matrix"
+
+    @property
+    def stale(self) -> set[str]:
+        """Cells whose record is of other inputs than the newest header of their column names."""
+        told = self.fingerprints
+        return {name for name, cell in self.cells.items() if name in told and told[name] != cell.fingerprint}
 
     def counts(self, backend: str) -> dict[Outcome, int]:
         """Planned cells of a backend by outcome."""

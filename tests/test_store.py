@@ -435,3 +435,29 @@ def test_the_committed_results_are_what_the_schema_says() -> None:
     for line in path.read_bytes().splitlines():
         VALIDATOR.validate(json.loads(line))
     assert read(path).cells
+
+
+def test_a_record_is_stale_when_the_newest_header_of_its_column_names_another_fingerprint() -> None:
+    rows = ("decoder.top_k=1", "decoder.top_k=5")
+    old, other = "0" * 16, "1" * 16
+    both = {f"pytorch-{row}": old for row in rows}
+    results = Results()
+    results.add(run_record("a", *map(planned, rows), fingerprints=both))
+    for row in rows:
+        results.add(cell_record("a", row, fingerprint=old))
+    assert results.stale == set()
+    results.add(run_record("b", planned(rows[0]), narrowed=True, fingerprints=dict.fromkeys(both, other)))
+    assert results.stale == set(both)
+    results.add(cell_record("b", rows[0], fingerprint=other))
+    assert results.stale == {f"pytorch-{rows[1]}"}
+
+
+def test_nothing_is_stale_in_files_of_before_fingerprints_were_told_nor_where_they_cannot_be() -> None:
+    results = Results()
+    results.add(run_record("a", planned("decoder.top_k=1")))
+    results.add(cell_record("a", "decoder.top_k=1"))
+    assert results.stale == set()
+    results.add(run_record("b", planned("decoder.top_k=1"), fingerprints={"pytorch-decoder.top_k=1": "0" * 16}))
+    assert results.stale == {"pytorch-decoder.top_k=1"}, "nobody knows what the old record is of"
+    results.add(run_record("c", planned("decoder.top_k=1")))
+    assert results.stale == set()
