@@ -48,7 +48,7 @@ def render(
         combinations.PAGE: combinations.render(matrix, results, claims, templates),
     }
     if costs is not None:
-        found |= energy.render(costs, results.cells, templates)
+        found |= energy.render(costs, results, templates)
     return found
 
 

@@ -18,12 +18,12 @@ from harness.energy.measured import MeasuredRecord, Measurements
 from harness.energy.meters import Missing
 from harness.energy.quality import Flag, Note
 from harness.pagereader import Page
-from harness.records import CellRecord, RunRecord
-from harness.store import dump
+from harness.records import BackendInfo, CellRecord, RunRecord
+from harness.store import Results, dump
 from harness.verdict import Cause
 from tests.measurements import NO_METER, energy, file, measured, passed
 from tests.projects import ROOT
-from tests.toys import cell_record, matrix, planned
+from tests.toys import cell_record, matrix, planned, run_record
 
 TEMPLATES = ROOT / "templates"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -45,7 +45,9 @@ SHORT = measured("x=short", energy(600.0, notes=[Note(Flag.SHORT_WINDOW, "3 s, e
 def render(
     *records: MeasuredRecord, verdicts: Mapping[str, CellRecord] | None = None, costs: Measurements | None = None
 ) -> dict[str, str]:
-    known = passed(*records).cells | dict(verdicts or {})
+    known = passed(*records)
+    for record in (verdicts or {}).values():
+        known.add(record)
     return page.render(costs or file(*records), known, TEMPLATES)
 
 
@@ -118,7 +120,7 @@ def test_what_does_not_work_saves_nothing(cause: Cause) -> None:
 
 
 def test_what_nobody_has_judged_saves_nothing() -> None:
-    seen = Page(page.render(file(CHEAP), {}, TEMPLATES)[page.PAGE])
+    seen = Page(page.render(file(CHEAP), Results(), TEMPLATES)[page.PAGE])
     assert "nobody has judged" in cells(seen, UNCLAIMED, "x=cheap")["Notes"]
 
 
@@ -172,8 +174,19 @@ def test_the_page_says_how_it_was_measured() -> None:
     assert any("3 rounds" in item and "idle baseline 10 s" in item for item in seen.items)
 
 
+def test_where_values_were_judged_is_told_where_it_is_not_where_they_were_measured() -> None:
+    assert "was seen elsewhere" not in render(CHEAP, SAME)[page.PAGE]
+    other = BackendInfo(model="org/large", model_hash=None, cpu="another", cpus=64, packages={"torch": "9.9"})
+    judged = passed(SAME)
+    judged.add(run_record("r2", planned("x=cheap"), narrowed=True, backends={"pytorch": other}))
+    judged.add(cell_record("r2", "x=cheap"))
+    seen = Page(page.render(file(CHEAP, SAME), judged, TEMPLATES)[page.PAGE])
+    told = "Whether 1 value works was seen elsewhere: with the model org/large on CPU (another, 64 cores), torch 9.9"
+    assert told in seen.items
+
+
 def test_without_a_single_measurement_the_page_says_so() -> None:
-    found = page.render(Measurements(), {}, TEMPLATES)
+    found = page.render(Measurements(), Results(), TEMPLATES)
     assert "Nothing was measured." in found[page.PAGE]
     assert "never" in found[page.PAGE]
     assert "Nothing was measured." in found["energy.svg"]

@@ -15,8 +15,9 @@ from harness.energy.measured import MeasuredRecord, Measurements
 from harness.energy.quality import Flag, Quality
 from harness.energy.record import FIGURES, Figure, Versus
 from harness.energy.wording import amount, percent
-from harness.records import CellRecord
+from harness.records import BackendInfo
 from harness.report import Measured
+from harness.store import Results
 
 PAGE: Final = "energy.md"
 PAGES: Final = (PAGE, chart.PICTURE, tracechart.PICTURE)
@@ -80,12 +81,12 @@ class Backend:
     """Rows that were asked for and have no record."""
 
 
-def render(measurements: Measurements, verdicts: Mapping[str, CellRecord], templates: Path) -> dict[str, str]:
+def render(measurements: Measurements, results: Results, templates: Path) -> dict[str, str]:
     """The page and its pictures: file name to content. Without a trace there is no picture of one.
 
     Args:
         measurements: what they show.
-        verdicts: cell to how it was judged: a value that does not work saves nothing.
+        results: how the cells were judged: a value that does not work saves nothing.
         templates: the folder of their templates.
 
     Raises:
@@ -94,12 +95,12 @@ def render(measurements: Measurements, verdicts: Mapping[str, CellRecord], templ
     sources = report.measured(measurements)
     names = [name for name in report.COLUMNS if any(p.backend == name for p in measurements.planned.values())]
     found = {
-        name: effects([record for record in measurements.measured if record.backend == name], verdicts)
+        name: effects([record for record in measurements.measured if record.backend == name], results.cells)
         for name in names
     }
     drawn = chart.chart([(report.COLUMNS[name], _where(name, sources), shown) for name, shown in found.items()])
     traced = tracechart.traces([pair for name, shown in found.items() for pair in _example(name, shown)])
-    backends = [_backend(name, shown, measurements, sources) for name, shown in found.items()]
+    backends = [_backend(name, shown, measurements, sources, results) for name, shown in found.items()]
     pages = {
         PAGE: report.fill(templates, PAGE, latest=measurements.latest, backends=backends, traced=bool(traced.plots)),
         chart.PICTURE: report.fill(templates, chart.PICTURE, chart=drawn),
@@ -121,7 +122,9 @@ def _example(backend: str, shown: Effects) -> list[tuple[str, MeasuredRecord]]:
     return [(f"{report.COLUMNS[backend]}: {r.row}, against {r.contrast}", r) for r in traced[:1]]
 
 
-def _backend(name: str, shown: Effects, measurements: Measurements, sources: Sequence[Measured]) -> Backend:
+def _backend(
+    name: str, shown: Effects, measurements: Measurements, sources: Sequence[Measured], results: Results
+) -> Backend:
     marks = report.marks(list(sources))
     parts = [
         Part(title, standing, [_line(row, shown.names, marks) for row in rows])
@@ -134,9 +137,10 @@ def _backend(name: str, shown: Effects, measurements: Measurements, sources: Seq
         shown.comparisons,
         parts,
         [
-            Circumstance(source, facts([record for record in measurements.measured if _of(record, source)]))
+            Circumstance(source, [*facts(own), *_judged_elsewhere(own, source.info, results)])
             for source in sources
             if source.backend == name
+            for own in [[record for record in measurements.measured if _of(record, source)]]
         ],
         _missing([row.record for row in shown.rows]),
         sorted((plan.row for plan in measurements.unmeasured if plan.backend == name), key=report.natural),
@@ -227,6 +231,26 @@ def facts(records: Sequence[MeasuredRecord]) -> list[str]:
         redone = f", {again} measured again because they were contaminated" if again else ""
         found.append(f"{len(lengths)} windows of {_span(min(lengths), max(lengths), 's')}{redone}")
     return found
+
+
+def _judged_elsewhere(records: Sequence[MeasuredRecord], info: BackendInfo, results: Results) -> list[str]:
+    """In which other circumstances values were seen to work, where these are not the ones they were measured in."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for record in records:
+        verdict = results.cells.get(record.cell)
+        if verdict is not None and (where := _circumstances(results.info(verdict))) != _circumstances(info):
+            found[where] += 1
+    return [
+        f"Whether {count} value{'s' * (count != 1)} work{'s' * (count == 1)} was seen elsewhere: "
+        f"with the model {model} on {device}, {libraries}"
+        for (model, device, libraries), count in sorted(found.items())
+    ]
+
+
+def _circumstances(info: BackendInfo) -> tuple[str, str, str]:
+    """What a verdict may depend on, in words."""
+    model = f"{info.model} ({info.model_hash})" if info.model_hash else info.model
+    return model, info.device, info.libraries
 
 
 _FACTS: Final = {
