@@ -200,7 +200,6 @@ def cases(
             "control": cell.control.settings,
             "contrast": cell.contrast,
             "effect": cell.probe.says,
-            "level": cell.probe.level.value,
             "needs": list(cell.needs),
         }
         typer.echo(json.dumps(facts, ensure_ascii=False))

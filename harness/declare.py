@@ -31,12 +31,12 @@ class Scope(StrEnum):
 
 
 class Level(StrEnum):
-    """How deep the evidence of a pass goes."""
+    """How deep the evidence of a pass goes: found by `harness.level`, never declared."""
 
     BEHAVIOUR = "behaviour"
-    """Seen in what the backend did."""
+    """Seen in what the backend did: its probe refuses a run that stored the value and behaved as the control."""
     STATE = "state"
-    """Read back from the live objects that do the work."""
+    """Read back from the live objects that do the work: its probe confirms such a run as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ class Probe:
     says: str
     """The effect in words, as a reader of the page should understand it."""
     effect: Effect
-    level: Level = Level.BEHAVIOUR
     instruments: frozenset[str] = frozenset()
     decisive: bool = True
     """True when an applied value always shows the effect, so that its absence means `ignored`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Literal
 
 from harness.declare import Seen, Shown
 from harness.experiment import Result
@@ -12,6 +12,7 @@ from harness.forwarded import kept
 from harness.host import Attempt
 from harness.jsontypes import JSON
 from harness.judge import relative_error, tokens
+from harness.level import level
 from harness.plan import Cell
 from harness.records import Evidence
 from harness.rests import RESOLVED, at, rests_on
@@ -27,13 +28,20 @@ def evidence(cell: Cell, result: Result) -> Evidence:
     seen = treated.seen if treated else None
     rests = _rests_on(result, cell)
     return Evidence(
-        level=cell.probe.level.value if result.verdict.outcome is Outcome.PASS else None,
+        level=_level(cell, result),
         declared=cell.treated.settings,
         forwarded=[dict(call) for call in treated.calls] if treated and treated.calls else None,
         resolved=_read_back(seen) if seen else None,
         observed=_observed(cell, result, rests),
         control=_controlled(cell, result, rests),
     )
+
+
+def _level(cell: Cell, result: Result) -> Literal["behaviour", "state"] | None:
+    treated, control = result.treated, result.control
+    if result.verdict.outcome is not Outcome.PASS or not (treated and treated.seen and control and control.seen):
+        return None
+    return level(cell, treated.seen, control.seen).value
 
 
 def _read_back(seen: Seen) -> dict[str, JSON]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.declare import Column, Level, Matrix, OutputRule, Probe, Scope, Seen, Shown, Value, Workload
+from harness.declare import Column, Matrix, OutputRule, Probe, Scope, Seen, Shown, Value, Workload
 from harness.jsontypes import JSON
 from tests import declared_toy
 from tests.declared_toy import NEVER, parameter
@@ -23,7 +23,7 @@ def _dtype(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 LONGEST = Probe(says="outputs are cut at this many tokens", effect=_longest)
-DTYPE = Probe(says="parameters have the dtype", effect=_dtype, level=Level.STATE)
+DTYPE = Probe(says="parameters have the dtype", effect=_dtype)
 FREE = OutputRule.FREE
 SAMPLING: dict[str, JSON] = {"decoder.do_sample": True}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _seen(run: Seen) -> JSON:
-    return run.observation["resolved"]["settings"]
+    told: JSON = json.loads(run.observation["outputs"][0]["text"])
+    return told
 
 
 def probe(path: str) -> Probe:

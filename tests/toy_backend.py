@@ -100,9 +100,10 @@ class ToyEngine:
         calls("toy.generate", dict, **settings)
         if "inside" in settings:
             calls("toy.inside", behave, str(settings["inside"]))
+        text = json.dumps(settings)  # the toy does what it was told: it says so
         observation: Observation = {
             "outputs": [
-                {"prompt": prompt, "seed": seed, "token_ids": [1, 2], "text": "", "ended": True, "prompt_tokens": 3}
+                {"prompt": prompt, "seed": seed, "token_ids": [1, 2], "text": text, "ended": True, "prompt_tokens": 3}
                 for prompt in range(len(job.prompts))
                 for seed in job.seeds
             ],

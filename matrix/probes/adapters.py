@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Seen, Shown
+from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.readback import facts, listed, probe
 
@@ -31,6 +31,6 @@ def _rank(run: Seen, control: Seen, value: JSON) -> Shown:
     return _stacked(2, run, value)
 
 
-enable_lora = probe("linear layers have room for adapters (False: none)", _lora, level=Level.STATE)
-max_loras = probe("there is room for that many adapters at once", _slots, level=Level.STATE)
-max_lora_rank = probe("there is room for adapters of that rank", _rank, level=Level.STATE)
+enable_lora = probe("linear layers have room for adapters (False: none)", _lora)
+max_loras = probe("there is room for that many adapters at once", _slots)
+max_lora_rank = probe("there is room for adapters of that rank", _rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Seen, Shown
+from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.readback import arguments, facts, listed, probe
@@ -85,14 +85,13 @@ def _connected(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(isinstance(name, str) and "Offload" in name, f"the scheduler's connector is {name}")
 
 
-blocks = probe("that many cache blocks are allocated", _blocks, level=Level.STATE)
-cache_bytes = probe("cache tensors of that size are allocated, in whole blocks", _cache_bytes, level=Level.STATE)
-memory_share = probe("the cache takes what the share leaves", _share, level=Level.STATE)
+blocks = probe("that many cache blocks are allocated", _blocks)
+cache_bytes = probe("cache tensors of that size are allocated, in whole blocks", _cache_bytes)
+memory_share = probe("the cache takes what the share leaves", _share)
 cache_dtype = probe("cache tensors have the type (auto: the model's), and logits show it", _cache_dtype, logits=True)
 sliding_window = probe(
     "layers have no window, and the model takes no more tokens than it had (False: neither)",
     _window,
-    level=Level.STATE,
 )
-cpu_offload = probe("fewer bytes of weights lie on the device (0: more)", _offloaded, level=Level.STATE)
-kv_offloading = probe("the scheduler offloads cache blocks through a connector", _connected, level=Level.STATE)
+cpu_offload = probe("fewer bytes of weights lie on the device (0: more)", _offloaded)
+kv_offloading = probe("the scheduler offloads cache blocks through a connector", _connected)

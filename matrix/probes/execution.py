@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Probe, Seen, Shown
+from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number
 from matrix.probes.state import names
@@ -133,18 +133,12 @@ def _num_processes(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG
 
 
 attention = Probe(says="the operators of that attention run, and no other's", effect=_attention, instruments=OPERATORS)
-named_attention = Probe(
-    says="the layers call the attention function of that name", effect=_named_attention, level=Level.STATE
-)
-torch_compile = Probe(says="compiled graphs run during generate (False: none)", effect=_compiles, level=Level.STATE)
-torch_compile_backend = Probe(
-    says="graphs made by that compiler run during generate", effect=_compiler, level=Level.STATE
-)
-torch_compile_mode = Probe(
-    says="graphs run that were compiled with the mode's options", effect=_mode, level=Level.STATE
-)
+named_attention = Probe(says="the layers call the attention function of that name", effect=_named_attention)
+torch_compile = Probe(says="compiled graphs run during generate (False: none)", effect=_compiles)
+torch_compile_backend = Probe(says="graphs made by that compiler run during generate", effect=_compiler)
+torch_compile_mode = Probe(says="graphs run that were compiled with the mode's options", effect=_mode)
 use_cache = Probe(says="each step takes in one id (False: all of them again)", effect=_cached)
-cache_implementation = Probe(says="the cache that generation fills is of that kind", effect=_cache, level=Level.STATE)
+cache_implementation = Probe(says="the cache that generation fills is of that kind", effect=_cache)
 prompt_lookup = Probe(says="drafts are checked n at a time, in fewer forward calls", effect=_speculates, decisive=False)
 num_processes = Probe(says="that many processes generate, each prompt once", effect=_num_processes)
 
@@ -173,7 +167,5 @@ def _degree(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
     return Shown(count == int(number(value)), f"{count} processes generated")
 
 
-parallel_strategy = Probe(
-    says="two processes share the weights, the layers or the prompts", effect=_strategy, level=Level.STATE
-)
+parallel_strategy = Probe(says="two processes share the weights, the layers or the prompts", effect=_strategy)
 parallel_degree = Probe(says="that many processes generate", effect=_degree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Seen, Shown
+from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.readback import facts, listed, probe
 from matrix.probes.scores import number
@@ -89,11 +89,11 @@ def _level(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown((count > 0) is (number(value) > 0), f"{count} modules run compiled code ({_told(run)})")
 
 
-attention = probe("every layer's attention backend is that one (auto: all the same)", _attention, level=Level.STATE)
-cascade = probe("the worker's cascade attention is off (False: on)", _cascade, level=Level.STATE)
-enforce_eager = probe("nothing is compiled (False: the model is)", _eager, level=Level.STATE)
-compilation_mode = probe("the model is compiled in that mode", _mode, level=Level.STATE)
-compiler = probe("the model is compiled by that compiler", _compiler, level=Level.STATE)
-cudagraph_mode = probe("CUDA graphs are captured in that mode (NONE: none)", _graphs, level=Level.STATE)
-capture_sizes = probe("more CUDA graphs are captured than in the control", _sizes, level=Level.STATE)
-optimization_level = probe("the model is compiled (0: not)", _level, level=Level.STATE)
+attention = probe("every layer's attention backend is that one (auto: all the same)", _attention)
+cascade = probe("the worker's cascade attention is off (False: on)", _cascade)
+enforce_eager = probe("nothing is compiled (False: the model is)", _eager)
+compilation_mode = probe("the model is compiled in that mode", _mode)
+compiler = probe("the model is compiled by that compiler", _compiler)
+cudagraph_mode = probe("CUDA graphs are captured in that mode (NONE: none)", _graphs)
+capture_sizes = probe("more CUDA graphs are captured than in the control", _sizes)
+optimization_level = probe("the model is compiled (0: not)", _level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Seen, Shown
+from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.outputs import other_tokens
@@ -111,14 +111,12 @@ def _bitsandbytes(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 load_format = probe("that loader ran, and its weights answer otherwise than the control's", _loader)
-load_strategy = probe("weight files are opened that way", _strategy, level=Level.STATE)
+load_strategy = probe("weight files are opened that way", _strategy)
 quantization = probe(
     "layers compute by the method's classes (None: plainly), and logits show it", _quantised, logits=True
 )
-model_impl = probe("the model's class is of that implementation", _implementation, level=Level.STATE)
+model_impl = probe("the model's class is of that implementation", _implementation)
 hf_overrides = probe("layers are built from the field, and logits show it", _overridden, logits=True)
-remote_code = probe(
-    "the model's config is the checkpoint's own code (False: the library's)", _remote, level=Level.STATE
-)
+remote_code = probe("the model's config is the checkpoint's own code (False: the library's)", _remote)
 seed = probe("the worker's generator starts from the seed, and it draws other tokens", _seeded)
-bitsandbytes = probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes, level=Level.STATE)
+bitsandbytes = probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Seen, Shown
+from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.readback import listed, probe
 from matrix.probes.scores import number
@@ -81,9 +81,7 @@ def _degree(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(count == int(number(value)), f"{count} processes worked")
 
 
-executor = probe(
-    "the live executor is of that kind, in processes of its own where it says so", _executor, level=Level.STATE
-)
+executor = probe("the live executor is of that kind, in processes of its own where it says so", _executor)
 parallel_strategy = probe("two processes share the weights, the layers or the requests", _strategy_of)
 tensor_parallel = probe("that many processes work, each with its share of the weights", _tensor)
 pipeline_parallel = probe("that many processes work, each with its share of the layers", _pipeline)

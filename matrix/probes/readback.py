@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Effect, Level, Probe, Seen
+from harness.declare import Effect, Probe, Seen
 from harness.jsontypes import JSON
 from matrix.probes.state import LOGITS
 
@@ -24,6 +24,6 @@ def arguments(run: Seen, call: str, name: str) -> list[JSON]:
     return [given.get(name) if isinstance(given, dict) else None for given in named]
 
 
-def probe(says: str, effect: Effect, *, logits: bool = False, level: Level = Level.BEHAVIOUR) -> Probe:
+def probe(says: str, effect: Effect, *, logits: bool = False) -> Probe:
     """A probe of a loaded engine."""
-    return Probe(says=says, effect=effect, instruments=LOGITS if logits else frozenset(), level=level)
+    return Probe(says=says, effect=effect, instruments=LOGITS if logits else frozenset())

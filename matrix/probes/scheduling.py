@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.declare import Level, Probe, Seen, Shown
+from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number, span
 
@@ -209,7 +209,5 @@ def _asynchronous(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown((name == "AsyncScheduler") is bool(value), f"the live scheduler is {name}")
 
 
-prefix_hash = Probe(says="cache blocks are hashed by that function", effect=_hash, level=Level.STATE)
-async_scheduling = Probe(
-    says="the live scheduler is the asynchronous one (False: the other)", effect=_asynchronous, level=Level.STATE
-)
+prefix_hash = Probe(says="cache blocks are hashed by that function", effect=_hash)
+async_scheduling = Probe(says="the live scheduler is the asynchronous one (False: the other)", effect=_asynchronous)

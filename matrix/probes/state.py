@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Probe, Seen, Shown
+from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.scores import number
@@ -107,9 +107,7 @@ def _remote(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - e
 
 
 revision = Probe(says="the snapshot of that revision is loaded, and its weights answer", effect=_commit)
-remote_code = Probe(
-    says="the model's class is the checkpoint's own code (False: the library's)", effect=_remote, level=Level.STATE
-)
+remote_code = Probe(says="the model's class is the checkpoint's own code (False: the library's)", effect=_remote)
 
 
 def _off_memory(run: Seen) -> int:
@@ -151,5 +149,5 @@ def _limited(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown((_off_memory(run) == 0) is fits, _placement(run))
 
 
-device_map = Probe(says="parameters lie where the map or policy puts them", effect=_placed, level=Level.STATE)
-max_memory = Probe(says="what does not fit into the limit goes to disk", effect=_limited, level=Level.STATE)
+device_map = Probe(says="parameters lie where the map or policy puts them", effect=_placed)
+max_memory = Probe(says="what does not fit into the limit goes to disk", effect=_limited)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.declare import Level, Probe, Seen, Shown
+from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.readback import probe
@@ -225,7 +225,7 @@ def _level(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _state(says: str, effect: object) -> Probe:
-    return Probe(says=says, effect=effect, level=Level.STATE)  # type: ignore[arg-type]
+    return Probe(says=says, effect=effect)  # type: ignore[arg-type]
 
 
 force_rebuild = Probe(says="the engine is built anew although one is there (False: taken as it is)", effect=_builds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.declare import Level, Probe, Seen, Shown
+from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.readback import arguments, probe
@@ -254,11 +254,11 @@ def _unseen(says: str, why: str) -> Probe:
         del run, control, value
         raise LookupError(why)
 
-    return Probe(says=says, effect=effect, level=Level.STATE, decisive=False)
+    return Probe(says=says, effect=effect, decisive=False)
 
 
 def _state(says: str, effect: object) -> Probe:
-    return Probe(says=says, effect=effect, level=Level.STATE)  # type: ignore[arg-type]
+    return Probe(says=says, effect=effect)  # type: ignore[arg-type]
 
 
 backend = _state("the live engine is that path's", _path)
@@ -282,7 +282,6 @@ overlap = _state("the executor's loop is not the overlapping one (False: it is)"
 autotuner = Probe(
     says="operators have tactics that were tried (False: none)",
     effect=_autotuner,
-    level=Level.STATE,
     decisive=False,  # a model may have no operator to tune
 )
 guide = _state("the live matcher is that library's", _guide)
@@ -302,7 +301,6 @@ lora_room = _unseen(
 devices = Probe(
     says="memory is taken on a second device (1: on one alone)",
     effect=_devices,
-    level=Level.STATE,
     decisive=False,  # others use the devices as well, and an engine may still be there
 )
 attention_dp = _unseen(
