@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -35,8 +36,13 @@ from harness.diff import DiffError
 from harness.expectations import ExpectationsError
 from harness.host import HostUnavailable
 from harness.merge import MergeError
-from harness.plan import PlanError
+from harness.plan import Cell, PlanError
+from harness.plugin.chosen import Chosen
 from harness.project import Project, ProjectError, find, parse_versions
+from harness.shards import commands, planfile
+from harness.shards import part as shards
+from harness.shards.part import Part
+from harness.shards.planfile import PlanFileError
 from harness.verdict import Outcome
 
 app = typer.Typer(
@@ -53,7 +59,8 @@ app.command()(cli_accept.accept)
 app.command()(cli_diff.diff)
 app.command()(cli_drift.drift)
 app.command()(cli_energy.energy)
-app.command(name="merge")(cli_summary.merge_command)
+app.command(name="plan")(commands.plan_command)
+app.command(name="merge")(commands.merge_command)
 app.command(name="summary")(cli_summary.summary_command)
 app.command()(cli_lint.lint)
 app.command()(cli_repro.repro)
@@ -99,26 +106,38 @@ def run(  # noqa: PLR0917 - typer makes options of them
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
     workers: Annotated[str | None, typer.Option(help="Number of pytest-xdist workers.")] = None,
-    results: ResultsFile = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pages (default: beside the results).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--results", help="Results file (default: reports/results.jsonl).")
+    ] = None,
+    pages_folder: Annotated[
+        Path | None, typer.Option("--pages", help="Folder for the pages (default: beside the results).")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="INDEX/COUNT: that part of --plan, without pages.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="What `paramatrix plan` printed.")] = None,
 ) -> None:
     """Measure the matrix, or a part of it, and write the pages."""
+    chosen_by_hand = {"--backends": backends, "--version": version, "-k": k, "--cell": cell, "--model": model}
+    if part := shards.part(shard, plan, {**chosen_by_hand, "--pages": pages_folder}):
+        asked = part.plan.header.asked
+        backends, model = ",".join(asked.backends) or None, asked.model
+        version = [f"{name}={text}" for name, text in asked.versions.items()]
+        if out is None:
+            _fail(f"--shard {shard}: the shard's own results file is needed, like --out shard-{part.shard.index}.jsonl")
     project = find().at(parse_versions(version or ()))
     asked_for = _columns(project, backends)
-    for name in asked_for:
-        asked = f" VERSIONS={name}={project.versions[name]}" if name in project.versions else ""
-        if reason := project.launcher(name).missing():
-            _fail(f"no {project.named(name)} environment ({reason}). `make setup BACKENDS={name}{asked}` installs it.")
-        if asked:
-            project.launcher(name).describe(name)  # before anything runs: is it that version?
+    _demand(project, asked_for)
     # paths are meant from where the user stands, pytest starts in the project
-    target = (results or project.results).absolute()
+    target = (out or project.results).absolute()
     known = store.read(target) if target.exists() else store.Results()
-    names = asked_for or _every_column(project, known)
-    pages_folder = (out or target.parent).absolute()
-    if model and Path(model).expanduser().exists():
+    names = asked_for or (list(MODULES) if part else _every_column(project, known))
+    pages_folder = (pages_folder or target.parent).absolute()
+    if part and model:
+        model = planfile.found_model(model, project.root)
+    elif model and Path(model).expanduser().exists():
         model = str(Path(model).expanduser().absolute())
-    planned = {planned.id for planned in plan_cells(project, ",".join(names), model)}
+    cells = plan_cells(project, ",".join(names), model)
+    planned = {planned.id for planned in cells}
+    chosen = _of_shard(project, part, cells, known, target) if part else None
     if unknown := [name for name in cell or () if name not in planned]:
         _fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
     os.chdir(project.root)
@@ -133,15 +152,38 @@ def run(  # noqa: PLR0917 - typer makes options of them
             *([f"--matrix-model={model}"] if model else []),
             *(["-k", k] if k else []),
             *(["-n", workers] if workers else []),
-        ]
+        ],
+        plugins=[chosen] if chosen else [],
     )
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
     found = store.read(target)
-    _summarise(found, _pages(project, target, found, pages_folder), target)
+    _summarise(found, [] if part else _pages(project, target, found, pages_folder), target)
     raise typer.Exit(int(code))
+
+
+def _demand(project: Project, names: Iterable[str]) -> None:
+    """Backends that were asked for have to be there."""
+    for name in names:
+        other = f" VERSIONS={name}={project.versions[name]}" if name in project.versions else ""
+        if reason := project.launcher(name).missing():
+            _fail(f"no {project.named(name)} environment ({reason}). `make setup BACKENDS={name}{other}` installs it.")
+        if other:
+            project.launcher(name).describe(name)  # before anything runs: is it that version?
+
+
+def _of_shard(project: Project, part: Part, cells: Iterable[Cell], known: store.Results, target: Path) -> Chosen:
+    """The cells of a shard that are to be run; where there are none, the command ends well."""
+    own = part.cells(cells, project.root)
+    left = part.left(own, known, target)
+    typer.echo(f"shard {part.shard}: {len(own)} cells, {len(own) - len(left)} of them judged before")
+    if not own and not known.runs:
+        shards.write_empty(project, target, part.shard)
+    if not left:
+        raise typer.Exit
+    return Chosen([cell.id for cell in left], part.shard)
 
 
 def _summarise(results: store.Results, written: list[Path], target: Path) -> None:
@@ -261,6 +303,7 @@ def main() -> None:
         DiffError,
         ExpectationsError,
         MergeError,
+        PlanFileError,
         HostUnavailable,
         environments.SetupError,
         FileNotFoundError,

@@ -1,4 +1,4 @@
-"""The commands that make one picture of what several machines measured: `merge` and `summary`."""
+"""The command `summary`: what a run brought."""
 
 from __future__ import annotations
 
@@ -7,17 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness import expectation_files, merge, report, store, summary
+from harness import expectation_files, report, store, summary
 from harness.project import find
-
-
-def merge_command(
-    out: Annotated[Path, typer.Argument(help="The results file to write.")],
-    sources: Annotated[list[Path], typer.Argument(help="Results files, each with cells of its own.")],
-) -> None:
-    """Write one results file from several, as of one job a backend. Equal sources make equal bytes."""
-    merged = merge.merge(out, {source: store.read(source) for source in sources})
-    typer.echo(f"{out}: {len(merged.cells)} cells of {len(merged.runs)} runs")
 
 
 def summary_command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.records import CellRecord, RunRecord
@@ -19,29 +19,50 @@ def merge(target: Path, sources: Mapping[Path, Results]) -> Results:
     Neither the order of the sources matters nor how often one is given: equal sources make equal bytes.
 
     Raises:
-        MergeError: two files tell different things of one cell or run, or `target` holds what no source has.
+        MergeError: two files tell different things of one cell or run, are of different plans, or `target` holds
+            what no source has.
         StoreError: `target` cannot be read or written.
     """
-    runs = _runs(sources)
-    cells = _cells(sources)
-    merged = Results()
-    for run in runs:
-        merged.add(run)
-    for cell in cells.values():
-        merged.add(cell)
-    if lost := [cell for cell in cells if cell not in merged.planned]:
-        raise MergeError(
-            f"{lost[0]} is planned by one run and no more by a later one of its whole column, "
-            f"and so are {len(lost) - 1} others: measure both with one state of the declarations"
-        )
-    if target.exists() and (unheld := [cell for cell in read(target).cells if cell not in cells]):
+    found = merged(sources)
+    save(target, found)
+    return found
+
+
+def save(target: Path, found: Results) -> None:
+    """Write what `merged` found.
+
+    Raises:
+        MergeError: `target` holds what was not among the sources.
+        StoreError: `target` cannot be read or written.
+    """
+    if target.exists() and (unheld := [cell for cell in read(target).cells if cell not in found.cells]):
         raise MergeError(
             f"{target} holds {len(unheld)} cells that none of the sources has, {unheld[0]} first: "
             "name it among the sources, or choose another file"
         )
-    records: list[RunRecord | CellRecord] = [*runs, *(cells[cell] for cell in merged.planned if cell in cells)]
+    records: list[RunRecord | CellRecord] = [*found.runs.values(), *found.measured]
     replace(target, b"".join(dump(record) for record in records))
-    return merged
+
+
+def merged(sources: Mapping[Path, Results]) -> Results:
+    """All runs and cells of `sources`, in memory.
+
+    Raises:
+        MergeError: as `merge`, but for the target.
+    """
+    runs = _runs(sources)
+    cells = _cells(sources)
+    found = Results()
+    for run in runs:
+        found.add(run)
+    for cell in cells.values():
+        found.add(cell)
+    if lost := [cell for cell in cells if cell not in found.planned]:
+        raise MergeError(
+            f"{lost[0]} is planned by one run and no more by a later one of its whole column, "
+            f"and so are {len(lost) - 1} others: measure both with one state of the declarations"
+        )
+    return found
 
 
 def _runs(sources: Mapping[Path, Results]) -> list[RunRecord]:
@@ -52,7 +73,23 @@ def _runs(sources: Mapping[Path, Results]) -> list[RunRecord]:
             known, where = found.setdefault(run.run, (run, path))
             if known != run:
                 raise MergeError(f"run {run.run} has one header in {where} and another in {path}: one was edited")
+    _one_plan(found.values())
     return sorted((run for run, _ in found.values()), key=lambda run: (run.started, run.run))
+
+
+def _one_plan(runs: Iterable[tuple[RunRecord, Path]]) -> None:
+    """Shards of two plans, or of one plan split in two ways, do not make a whole."""
+    first: tuple[RunRecord, Path] | None = None
+    for run, path in runs:
+        if run.shard is None:
+            continue
+        first = first or (run, path)
+        known = first[0].shard
+        if known is not None and (known.plan, known.of) != (run.shard.plan, run.shard.of):
+            raise MergeError(
+                f"{first[1]} is of shard {known} of plan {known.plan}, {path} of shard {run.shard} of plan "
+                f"{run.shard.plan}: expected shards of one plan, split in one way. Merge each plan by itself"
+            )
 
 
 def _cells(sources: Mapping[Path, Results]) -> dict[str, CellRecord]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.jsontypes import JSON
 from harness.plan import Cell
-from harness.records import BackendInfo, HarnessInfo, Planned, RunRecord
+from harness.records import BackendInfo, HarnessInfo, Planned, RunRecord, Shard
 from harness.variants import model_hash
 
 _FACTS = ("python", "packages", "cpu", "cpus", "memory_bytes", "gpus", "platform")
@@ -32,6 +32,7 @@ def run_record(
     sections: Iterable[str],
     narrowed: bool,
     root: Path,
+    shard: Shard | None = None,
 ) -> RunRecord:
     """The header of a run that starts now.
 
@@ -43,6 +44,7 @@ def run_record(
         sections: page sections in order.
         narrowed: only a part of the matrix was asked for.
         root: the project, for the commit.
+        shard: the part of a plan that it is.
     """
     return RunRecord(
         run=run,
@@ -52,6 +54,7 @@ def run_record(
         backends={name: backend_info(models[name], facts, root) for name, facts in backends.items()},
         sections=list(sections),
         planned=[Planned(cell=c.id, backend=c.backend, row=c.row, section=c.section) for c in cells],
+        shard=shard,
     )
 
 

@@ -96,6 +96,19 @@ class BackendInfo(_Record):
         return str(self.gpus[0].get("driver")) if self.gpus else None
 
 
+class Shard(_Record):
+    """The part of a plan that a run was to measure."""
+
+    plan: str
+    """The plan's id."""
+    index: int = Field(ge=1)
+    of: int = Field(ge=1)
+
+    def __str__(self) -> str:
+        """As it is asked for: "3/8"."""
+        return f"{self.index}/{self.of}"
+
+
 class RunRecord(_Record):
     """Provenance: who measured what, when, where, with which versions."""
 
@@ -113,6 +126,8 @@ class RunRecord(_Record):
     fingerprints: dict[str, str] = {}
     """Cell to the digest of all that decided its outcome when the run began, for every planned cell of the run's
     columns, those that were not asked for too. A cell of which that cannot be told is absent."""
+    shard: Shard | None = None
+    """The shard of a plan that this run is of; None where the machine measured for itself."""
 
 
 class Evidence(_Record):

@@ -72,6 +72,32 @@ ACROSS = replace(
 )
 """The same cells in two columns."""
 
+
+def _loaded(path: str) -> Probe:
+    def effect(run: Seen, control: Seen, value: JSON) -> Shown:
+        del control
+        return Shown(run.read_back.get(path) == value, f"loaded with {run.read_back.get(path)!r}")
+
+    return Probe(says="the toy was loaded with the value", effect=effect)
+
+
+def engine(path: str, *values: Value) -> Parameter:
+    """A parameter whose every value needs an engine of its own."""
+    return parameter(path, *values, section="Core", on=Column(Scope.ENGINE, _loaded(path), OutputRule.FREE))
+
+
+SPREAD = replace(
+    MATRIX,
+    parameters=(
+        engine("fp_precision", Value("bfloat16"), Value("float16")),
+        engine("pytorch.attn_implementation", Value("eager"), Value("sdpa")),
+        PASSES,
+        FAILS,
+        LACKS,
+    ),
+)
+"""Cells of five engines."""
+
 HANGING = replace(MATRIX, parameters=(PASSES, HANGS))
 FAULTY = replace(MATRIX, parameters=(PASSES, FORGETS))
 UNCLEAR = replace(MATRIX, parameters=(PASSES, MISUNDERSTOOD))

@@ -270,7 +270,7 @@ def test_reporting_twice_gives_equal_bytes(project: Path, tmp_path: Path) -> Non
 def test_paths_are_meant_from_where_the_user_stands(project: Path) -> None:
     below = project / "below"
     below.mkdir(exist_ok=True)
-    done = paramatrix(below, "run", "-k", "top_k", "--results", "own.jsonl", "--out", "pages")
+    done = paramatrix(below, "run", "-k", "top_k", "--out", "own.jsonl", "--pages", "pages")
     assert done.returncode == 0, done.stderr
     assert len(read(below / "own.jsonl").cells) == 3
     assert (below / "pages" / "parameter-support-matrix.md").exists()

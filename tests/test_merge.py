@@ -99,9 +99,9 @@ def test_a_place_that_cannot_be_written_is_named(sources: list[Path]) -> None:
 
 def test_the_command_writes_the_file_and_says_what_it_holds(tmp_path: Path, sources: list[Path]) -> None:
     folder = projects.make(tmp_path / "project")
-    done = paramatrix(folder, "merge", "out.jsonl", *map(str, sources))
+    done = paramatrix(folder, "merge", *map(str, sources), "--out", "out.jsonl")
     assert (done.returncode, done.stdout) == (0, "out.jsonl: 5 cells of 3 runs\n")
-    done = paramatrix(folder, "merge", "other.jsonl", str(sources[0]), "nobody.jsonl")
+    done = paramatrix(folder, "merge", str(sources[0]), "nobody.jsonl", "--out", "other.jsonl")
     assert done.returncode == 2
     assert (
         done.stderr

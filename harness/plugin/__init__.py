@@ -11,6 +11,7 @@ from harness.htmlreport import MatrixHtml
 from harness.plan import Cell
 from harness.plugin import options
 from harness.plugin.asked import MEASURE, cell_of, cells_of, project_of, run_id
+from harness.plugin.chosen import INPUT, Chosen
 from harness.plugin.recorder import Recorder
 from harness.records import CellRecord
 from harness.replay import conclude
@@ -33,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Controller and single process write results; xdist workers only send them."""
     config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
+    if (chosen := getattr(config, "workerinput", {}).get(INPUT)) is not None:
+        config.pluginmanager.register(Chosen(chosen), "paramatrix-chosen")
     if not hasattr(config, "workerinput"):
         options.check_expressions(config)
         if config.getoption("--energy") or config.getoption("--energy-budget"):

@@ -10,12 +10,15 @@ from harness import plan
 from harness.columns import plan_cells
 from harness.plan import Cell
 from harness.project import Project, ProjectError, find, parse_versions
+from harness.records import Shard
 
 CELLS = pytest.StashKey[tuple[Cell, ...]]()
 PROJECT = pytest.StashKey[Project]()
 RUN = pytest.StashKey[str]()
 MEASURE = pytest.StashKey[Callable[[pytest.Item, Cell], None]]()
 """What is done with a cell in the place of judging it."""
+SHARD = pytest.StashKey[Shard]()
+"""The shard of a plan that this run is of."""
 CONFIGS = pytest.StashKey[tuple[Cell, ...]]()
 """Cells besides those of the matrix."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness import expectation_files, store
 from harness.expectations import ExpectationsError
-from harness.plugin.asked import RUN, cell_of, cells_of, project_of
+from harness.plugin.asked import RUN, SHARD, cell_of, cells_of, project_of
 from harness.progress import Progress
 from harness.provenance import new_run_id, run_record
 from harness.records import CellRecord
@@ -77,6 +77,7 @@ class Recorder:
             sections=project.matrix().sections,
             narrowed=any(cell.backend in backends and cell.id not in wanted for cell in everything),
             root=project.root,
+            shard=self.config.stash.get(SHARD, None),
         )
         chosen = self.config.getoption("--matrix-results")
         try:
