@@ -159,7 +159,6 @@ def _line(cell: Cell, expected_s: float, root: Path) -> PlannedCell:
         there.control.key,
         cell.contrast,
         cell.probe.says,
-        cell.probe.level.value,
         repr(cell.output),
         list(cell.needs),
         cell.by_harness,
