@@ -64,6 +64,77 @@ def test_one_flash_function_serves_all_versions_so_the_live_config_tells_which()
     assert not execution.named_attention.effect(run, run, "flash_attention_3").holds
 
 
+@pytest.mark.parametrize("operator", ["aten::scaled_dot_product_attention", "aten::_softmax"])
+def test_an_attention_function_that_falls_back_to_another_kernel_is_not_confirmed(operator: str) -> None:
+    functions = {"transformers.integrations.flex_attention.flex_attention_forward": 8}
+    read_back = {"attention_implementation": {"flex_attention": 4}}
+    real = seen({"operators": {"aten::mm": 8}, "resolved": {"attention_functions": functions}}, read_back)
+    deaf = seen({"operators": {operator: 8}, "resolved": {"attention_functions": functions}}, read_back)
+    assert execution.named_attention.effect(real, deaf, "flex_attention").holds
+    assert not execution.named_attention.effect(deaf, deaf, "flex_attention").holds
+
+
+def cached(kind: str, layer: str, keys: list[int], *, kept: bool, indexed: bool = False) -> Seen:
+    """Two layers of a cache of that class, whose attention was given so many keys a step."""
+    calls = [
+        {"layer": number, "queries": 1, "keys": count, "kept": kept, "indexed": indexed}
+        for count in keys
+        for number in (0, 1)
+    ]
+    layers = {layer: 2} if layer else {}
+    cache = {"class": kind, "layers": layers, "offloading": False}
+    return seen({"attended": calls, "resolved": {"caches": [cache]}})
+
+
+def test_a_cache_is_known_by_the_keys_that_attention_gets_and_not_by_its_class_alone() -> None:
+    holds = execution.cache_implementation.effect
+    growing = cached("DynamicCache", "DynamicLayer", [6, 7, 8], kept=False)
+    static = cached("StaticCache", "StaticLayer", [20, 20, 20], kept=True)
+    window = cached("StaticCache", "StaticSlidingWindowLayer", [32, 32, 32], kept=True)
+    paged = cached("PagedAttentionCache", "", [1, 1, 1], kept=False, indexed=True)
+    deaf = cached("StaticCache", "StaticLayer", [6, 7, 8], kept=False)
+    assert holds(growing, static, "dynamic").holds
+    assert holds(static, growing, "static").holds
+    assert holds(window, growing, "sliding_window").holds
+    assert holds(paged, growing, "paged").holds
+    assert not holds(deaf, growing, "static").holds
+    assert not holds(
+        cached("StaticCache", "StaticSlidingWindowLayer", [99, 99], kept=True), growing, "sliding_window"
+    ).holds
+    assert not holds(cached("PagedAttentionCache", "", [6, 7], kept=False), growing, "paged").holds
+
+
+@pytest.mark.parametrize(("fetched", "holds"), [({"disk": 96}, True), ({}, False)])
+def test_weights_that_are_said_to_lie_on_disk_are_read_from_it(fetched: dict[str, int], holds: bool) -> None:
+    read_back = {"parameter_devices": {"cpu": 2, "meta": 48}, "device_map": {"model.layers": "disk"}}
+    run = seen({"fetched": fetched}, read_back)
+    assert state.device_map.effect(run, run, "auto").holds is holds
+    limited = seen({"fetched": fetched}, {**read_back, "footprint_bytes": 2_000_000})
+    assert state.max_memory.effect(limited, limited, {"cpu": "1MB"}).holds is holds
+
+
+@pytest.mark.parametrize(("first", "holds"), [(8, True), (7, False)])
+def test_code_of_a_checkpoint_has_to_run_and_not_only_to_be_loaded(first: int, holds: bool) -> None:
+    read_back = {"model_module": "transformers_modules.tiny.modeling_tiny"}
+    control = seen({"outputs": [{"token_ids": [7, 1]}]}, {"model_module": "transformers.models.qwen2"})
+    run = seen({"outputs": [{"token_ids": [first, 2]}]}, read_back)
+    assert state.remote_code.effect(run, control, True).holds is holds
+
+
+def parallel(operators: dict[str, int], *, split: bool) -> Seen:
+    processes = [{"pid": number, "forwards": 5, "prompts": [0]} for number in (1, 2)]
+    shapes = {"q_proj.weight": {"local": [64 if split else 128, 128], "whole": [128, 128]}}
+    return seen({"operators": operators, "processes": processes}, {"local_shapes": shapes, "identity_layers": 0})
+
+
+def test_two_processes_that_do_not_exchange_what_they_compute_are_not_tensor_parallel() -> None:
+    real, copies = parallel({"c10d::allreduce_": 9}, split=True), parallel({}, split=False)
+    assert execution.parallel_degree.effect(real, copies, 2).holds
+    assert not execution.parallel_degree.effect(copies, copies, 2).holds
+    assert execution.parallel_strategy.effect(real, copies, "tensor_parallel").holds
+    assert not execution.parallel_strategy.effect(parallel({}, split=True), copies, "tensor_parallel").holds
+
+
 @pytest.mark.parametrize(("limit", "holds"), [("1GiB", False), ("4GiB", True)])
 def test_a_memory_limit_is_compared_with_the_size_of_the_model(limit: str, holds: bool) -> None:
     run = seen({}, {"footprint_bytes": 2_000_000_000, "parameter_devices": {"cpu": 10}})

@@ -154,8 +154,8 @@ class GenerateJob:
     """Costly observations wanted: members of `INSTRUMENTS`."""
 
 
-INSTRUMENTS = frozenset({"scores", "logits", "operators"})
-"""scores: `steps`; logits: `logits`; operators: `operators`. The rest is always observed."""
+INSTRUMENTS = frozenset({"scores", "logits", "operators", "attention"})
+"""scores: `steps`; logits: `logits`; operators: `operators`; attention: `attended`. The rest is always observed."""
 
 
 class Output(TypedDict):
@@ -209,6 +209,19 @@ class Step(TypedDict, total=False):
     """Id chosen."""
 
 
+class Attended(TypedDict):
+    """What one call of a layer's attention was given."""
+
+    layer: int
+    queries: int
+    keys: int
+    """Positions of the keys, those of the cache included."""
+    kept: bool
+    """Whether the keys lie where this layer's keys lay at its call before: in memory that is written to in place."""
+    indexed: bool
+    """Whether the attention itself looks keys up in a cache, by the places it was given."""
+
+
 class Chunk(TypedDict):
     """A piece of streamed output as it arrived."""
 
@@ -249,6 +262,9 @@ class Observation(TypedDict, total=False):
     """Per prompt: raw logits of the first generated position at ≤ 256 evenly spaced ids."""
     operators: dict[str, int]
     """Calls of each operator or kernel that a profiler counted."""
+    attended: list[Attended]
+    fetched: dict[str, int]
+    """Weights that were brought in for one forward call of their layer: times, by where they lay ("disk", "memory")."""
     chunks: list[Chunk]
     arrivals: list[float]
     """Seconds after the start at which each request was handed to the library."""

@@ -143,5 +143,6 @@ PARAMETERS = (
         Scope.ENGINE,
         Value(False, contrast=True, variant=variants.REMOTE_CODE),
         Value(True, variant=variants.REMOTE_CODE),
+        output=OutputRule.FREE,
     ),
 )

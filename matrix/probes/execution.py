@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
+
+from harness.backends.base import Attended
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number
 from matrix.probes.state import names
+from matrix.variants import WINDOW
 
 OPERATORS = frozenset({"operators"})
 
@@ -23,11 +28,18 @@ def _attention(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 
 
 
 def _named_attention(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    """The function that the layers fetched; one of them serves all flash versions, so the live config tells which."""
-    _, _, seen = _kernels(run)
+    """No attention operator of torch's runs but the function's own.
+
+    One function serves all flash versions, so the live config tells which.
+    """
+    _, plain, seen = _kernels(run)
+    fused = _count(run, "scaled_dot_product")
     function = "flash_attention_forward" if str(value).startswith("flash_attention") else f"{value}_forward"
     versions = names(run.read_back.get("attention_implementation"))
-    return Shown(function in seen and versions == [value], f"layers call {seen} as {', '.join(versions)}")
+    return Shown(
+        function in seen and versions == [value] and fused == plain == 0,
+        f"layers call {seen} as {', '.join(versions)}; {fused} scaled_dot_product and {plain} softmax operators",
+    )
 
 
 def _kernels(run: Seen) -> tuple[int, int, str]:
@@ -97,13 +109,70 @@ _CACHES: dict[str, tuple[str, set[str], bool]] = {
 """Value to the class of the cache, the classes of its layers, and whether it offloads them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Attended:
+    """What the attention layers were given at the steps that take in one id."""
+
+    grew: int
+    """Layers whose keys were one more at each step, in memory of their own each time."""
+    stayed: int
+    """Layers whose keys were as many at each step, always in the same memory."""
+    indexed: int
+    """Layers that looked keys up in a cache themselves."""
+    longest: int
+    """Most keys of a step."""
+
+
+def _attended(run: Seen) -> _Attended:
+    layers: dict[int, list[Attended]] = {}
+    for call in run.observation.get("attended", []):
+        layers.setdefault(call["layer"], []).append(call)
+    pairs = {
+        layer: [(a, b) for a, b in itertools.pairwise(calls) if a["queries"] == b["queries"] == 1]
+        for layer, calls in layers.items()
+    }
+    return _Attended(
+        grew=sum(
+            bool(own) and all(b["keys"] == a["keys"] + 1 and not b["kept"] for a, b in own) for own in pairs.values()
+        ),
+        stayed=sum(bool(own) and all(b["keys"] == a["keys"] and b["kept"] for a, b in own) for own in pairs.values()),
+        indexed=sum(all(call["indexed"] for call in calls) for calls in layers.values()),
+        longest=max((b["keys"] for own in pairs.values() for _, b in own), default=0),
+    )
+
+
+def _works_as(value: str, at: _Attended, layers: int) -> bool:
+    """Whether attention got its keys as from a cache of that kind.
+
+    One that offloads or quantises hands the keys over like the plain one: of these the class alone tells.
+    """
+    if value == "paged":
+        return at.indexed == layers
+    if at.indexed:
+        return False
+    if value in {"static", "offloaded_static"}:
+        return at.stayed == layers
+    if value == "sliding_window":
+        return at.stayed == layers and at.longest <= WINDOW
+    if value == "hybrid":
+        return at.stayed == layers and at.longest > WINDOW
+    return at.grew == layers
+
+
 def _cache(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
+    """A cache of that class, and attention that gets its keys as from one."""
     caches = run.observation.get("resolved", {}).get("caches")
     seen = [cache for cache in caches if isinstance(cache, dict)] if isinstance(caches, list) else []
     found = [(str(cache.get("class")), set(names(cache.get("layers"))), cache.get("offloading")) for cache in seen]
+    at = _attended(run)
+    layers = len({call["layer"] for call in run.observation.get("attended", [])})
     fine = bool(found) and all(item == _CACHES[str(value)] for item in found)
     text = ", ".join(f"{name} of {'/'.join(sorted(layers)) or 'blocks'}" for name, layers, _ in found)
-    return Shown(fine, f"generation filled {text or 'no cache'}")
+    return Shown(
+        fine and layers > 0 and _works_as(str(value), at, layers),
+        f"generation filled {text or 'no cache'}; of {layers} attention layers {at.grew} got one key more a step, "
+        f"{at.stayed} the same memory, {at.indexed} places in a cache; at most {at.longest} keys",
+    )
 
 
 def _speculates(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -118,8 +187,8 @@ def _speculates(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _processes(run: Seen, wanted: int) -> Shown:
-    """That many processes generated, and each prompt went to one of them."""
-    processes = run.observation.get("processes", [])
+    """That many processes called their model, and each prompt was answered by one of them."""
+    processes = [process for process in run.observation.get("processes", []) if process.get("forwards")]
     pids = {process.get("pid") for process in processes}
     shares = [process.get("prompts") for process in processes]
     handled = sorted(index for share in shares if isinstance(share, list) for index in share)
@@ -133,39 +202,61 @@ def _num_processes(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG
 
 
 attention = Probe(says="the operators of that attention run, and no other's", effect=_attention, instruments=OPERATORS)
-named_attention = Probe(says="the layers call the attention function of that name", effect=_named_attention)
+named_attention = Probe(
+    says="the layers call the attention function of that name, and no other attention runs",
+    effect=_named_attention,
+    instruments=OPERATORS,
+)
 torch_compile = Probe(says="compiled graphs run during generate (False: none)", effect=_compiles)
 torch_compile_backend = Probe(says="graphs made by that compiler run during generate", effect=_compiler)
 torch_compile_mode = Probe(says="graphs run that were compiled with the mode's options", effect=_mode)
 use_cache = Probe(says="each step takes in one id (False: all of them again)", effect=_cached)
-cache_implementation = Probe(says="the cache that generation fills is of that kind", effect=_cache)
+cache_implementation = Probe(
+    says="the cache that generation fills is of that kind, and attention gets its keys as from one",
+    effect=_cache,
+    instruments=frozenset({"attention"}),
+)
 prompt_lookup = Probe(says="drafts are checked n at a time, in fewer forward calls", effect=_speculates, decisive=False)
 num_processes = Probe(says="that many processes generate, each prompt once", effect=_num_processes)
 
 
+def _share(run: Seen) -> tuple[int, int, int, int]:
+    """Processes that called their model, kinds of weight that are split, layers that lie elsewhere, exchanges.
+
+    An exchange is an operator that hands over what a process has computed.
+    """
+    count = len({process.get("pid") for process in run.observation.get("processes", []) if process.get("forwards")})
+    shapes = run.read_back.get("local_shapes")
+    facts = [shape for shape in shapes.values() if isinstance(shape, dict)] if isinstance(shapes, dict) else []
+    split = sum(shape.get("local") != shape.get("whole") for shape in facts)
+    absent = run.read_back.get("identity_layers")
+    return count, split, absent if isinstance(absent, int) else 0, _count(run, "c10d::")
+
+
 def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
     """Two processes: each with half of every weight, with half of the layers, or with half of the prompts."""
-    count = len({process.get("pid") for process in run.observation.get("processes", [])})
-    shapes = run.read_back.get("local_shapes")
-    split = 0
-    if isinstance(shapes, dict):
-        facts = [shape for shape in shapes.values() if isinstance(shape, dict)]
-        split = sum(shape.get("local") != shape.get("whole") for shape in facts)
-    absent = run.read_back.get("identity_layers")
-    layers = absent if isinstance(absent, int) else 0
+    count, split, layers, exchanged = _share(run)
+    text = f"{count} processes; {split} kinds of weight are split, {layers} layers are elsewhere, {exchanged} exchanges"
     if value == "data_parallel":
         shown = _processes(run, 2)
-        return Shown(shown.holds and not split and not layers, shown.saw)
+        return Shown(shown.holds and not split and not layers and not exchanged, f"{shown.saw}; {exchanged} exchanges")
     fine = split > 0 if value == "tensor_parallel" else layers > 0
-    return Shown(
-        count == 2 and fine, f"{count} processes; {split} kinds of weight are split, {layers} layers are elsewhere"
-    )
+    return Shown(count == 2 and fine and exchanged > 0, text)
 
 
 def _degree(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    count = len({process.get("pid") for process in run.observation.get("processes", [])})
-    return Shown(count == int(number(value)), f"{count} processes generated")
+    """Of tensor parallelism: several processes exchange what each has computed with its part of the weights."""
+    count, split, _, exchanged = _share(run)
+    wanted = int(number(value))
+    fine = count == wanted and (split > 0) is (wanted > 1) and (exchanged > 0) is (wanted > 1)
+    return Shown(fine, f"{count} processes generated; {split} kinds of weight are split, {exchanged} exchanges")
 
 
-parallel_strategy = Probe(says="two processes share the weights, the layers or the prompts", effect=_strategy)
-parallel_degree = Probe(says="that many processes generate", effect=_degree)
+parallel_strategy = Probe(
+    says="two processes share the weights, the layers or the prompts, and exchange what they compute of the first two",
+    effect=_strategy,
+    instruments=OPERATORS,
+)
+parallel_degree = Probe(
+    says="that many processes generate, each with its part of the weights", effect=_degree, instruments=OPERATORS
+)

@@ -179,12 +179,13 @@ suppressed = Probe(
 )
 
 
-def _preset(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
+def _preset(run: Seen, control: Seen, value: JSON) -> Shown:
     """Every field the preset stands for shows its own effect, and sampling is on or off as it says."""
     fields: Mapping[str, JSON] = PRESETS[str(value)]
     drawn = _samples(run)
     if not fields["do_sample"]:
-        return Shown(not drawn, "decoding is greedy" if not drawn else "decoding samples")
+        likeliest = _greedy(run, control, value)
+        return Shown(not drawn and likeliest.holds, f"decoding {'samples' if drawn else 'is greedy'}: {likeliest.saw}")
     fits = {name: _field_shows(name, number(item), run) for name, item in fields.items() if name != "do_sample"}
     wrong = [name for name, fine in fits.items() if not fine]
     text = f"sampling {'on' if drawn else 'off'}, {len(fits) - len(wrong)} of {len(fits)} fields show"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
-from matrix.probes.scores import number
+from matrix.probes.scores import number, span
+from matrix.variants.remote_code import SHIFT
 
 LOGITS = frozenset({"logits"})
 NOTHING = 1e-4
@@ -101,13 +102,23 @@ def _commit(run: Seen, control: Seen, value: JSON) -> Shown:
     )
 
 
-def _remote(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
+def _remote(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The checkpoint's own code takes the id after the one that the library's classes take, at every first position.
+
+    Which of the runs is which, their read-back tells; that one is one further, their outputs.
+    """
     module = str(run.read_back.get("model_module"))
-    return Shown(module.startswith("transformers_modules.") is bool(value), f"the model's class comes from {module}")
+    own = module.startswith("transformers_modules.")
+    pairs = zip(run.observation["outputs"], control.observation["outputs"], strict=True)
+    apart = {ours["token_ids"][0] - theirs["token_ids"][0] for ours, theirs in pairs}
+    return Shown(
+        own is bool(value) and apart == {SHIFT if value else -SHIFT},
+        f"the model's class is of {module}; first ids are {span([float(one) for one in apart])} from the control's",
+    )
 
 
 revision = Probe(says="the snapshot of that revision is loaded, and its weights answer", effect=_commit)
-remote_code = Probe(says="the model's class is the checkpoint's own code (False: the library's)", effect=_remote)
+remote_code = Probe(says="the checkpoint's own code runs, and chooses other ids (False: the library's)", effect=_remote)
 
 
 def _off_memory(run: Seen) -> int:
@@ -115,6 +126,11 @@ def _off_memory(run: Seen) -> int:
     devices = run.read_back.get("parameter_devices")
     count = devices.get("meta", 0) if isinstance(devices, dict) else 0
     return count if isinstance(count, int) else 0
+
+
+def _from_disk(run: Seen) -> int:
+    """Weights that were read from disk while the model generated."""
+    return run.observation.get("fetched", {}).get("disk", 0)
 
 
 def _placement(run: Seen) -> str:
@@ -128,8 +144,9 @@ def _placement(run: Seen) -> str:
 
 def _placed(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
     """Of cpu: everything is in memory. A policy under a tight limit, or a map: what does not fit is on disk."""
-    off = _off_memory(run)
-    return Shown((off == 0) if value == "cpu" else (off > 0 and bool(run.read_back.get("device_map"))), _placement(run))
+    off, fetched = _off_memory(run), _from_disk(run)
+    fine = off == fetched == 0 if value == "cpu" else off > 0 and fetched > 0 and bool(run.read_back.get("device_map"))
+    return Shown(fine, f"{_placement(run)}; {fetched} weights were read from disk for a forward call")
 
 
 def _bytes(limit: JSON) -> float:
@@ -146,8 +163,12 @@ def _limited(run: Seen, control: Seen, value: JSON) -> Shown:
     size = control.read_back.get("footprint_bytes")
     limit = _bytes(value.get("cpu")) if isinstance(value, dict) else 0.0
     fits = isinstance(size, (int, float)) and size <= limit
-    return Shown((_off_memory(run) == 0) is fits, _placement(run))
+    off, fetched = _off_memory(run), _from_disk(run)
+    return Shown(
+        (off == 0) is (fetched == 0) is fits,
+        f"{_placement(run)}; {fetched} weights were read from disk for a forward call",
+    )
 
 
-device_map = Probe(says="parameters lie where the map or policy puts them", effect=_placed)
+device_map = Probe(says="parameters lie where the map or policy puts them, and are read from there", effect=_placed)
 max_memory = Probe(says="what does not fit into the limit goes to disk", effect=_limited)

@@ -18,8 +18,11 @@ class TinyConfig(Qwen2Config):
     model_type = "{model_type}"
 '''
 
+SHIFT: Final = 1
+"""How far the checkpoint's own code moves every id that the model would choose."""
+
 MODELING: Final = '''\
-"""A model class that lives with its weights: the shipped model under another name."""
+"""A model class that lives with its weights: the shipped model, but that it chooses the id after the one it would."""
 
 from transformers import Qwen2ForCausalLM
 
@@ -28,6 +31,11 @@ from .configuration_tiny import TinyConfig
 
 class TinyForCausalLM(Qwen2ForCausalLM):
     config_class = TinyConfig
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.logits = output.logits.roll({shift}, dims=-1)
+        return output
 '''
 
 
@@ -48,7 +56,7 @@ def fill_remote_code(model: Path, folder: Path, model_type: str = "qwen2") -> No
     }
     folders.write_json(folder / "config.json", config)
     folders.write(folder / "configuration_tiny.py", CONFIGURATION.format(model_type=model_type))
-    folders.write(folder / "modeling_tiny.py", MODELING)
+    folders.write(folder / "modeling_tiny.py", MODELING.format(shift=SHIFT))
 
 
 REMOTE_CODE = Variant("remote-code", fill_remote_code, folders.itself)

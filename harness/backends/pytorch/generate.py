@@ -80,12 +80,15 @@ class Replica:
             run.seen["operators"] = {event.key: int(event.count) for event in profiler.key_averages()}
         run.seen["compiled"] = before.change(compilation)
         run.seen["resolved"] = run.watch.resolved()
+        run.seen["fetched"] = dict(run.watch.fetched)
+        if run.watch.attended is not None:
+            run.seen["attended"] = run.watch.attended
         run.seen["memory"] = [torchside.peak_memory()]
         run.seen["processes"] = [
             {
                 "pid": os.getpid(),
                 "rank": self.rank,
-                "prompts": [index for work in request.work for index in work.prompts],
+                "prompts": sorted({output["prompt"] for output in run.seen["outputs"]}),
                 "forwards": len(run.watch.forwards),
             }
         ]
@@ -104,6 +107,8 @@ class _Run:
         self.request = request
         self.calls = calls
         self.watch = Watch()
+        if "attention" in request.instruments:
+            self.watch.attended = []
         self.arguments = {**loaded.defaults, **request.arguments}
         # a paged cache drops num_beams: one sequence a prompt comes back, and asking for more is a KeyError
         paged = self.arguments.get("cache_implementation") == "paged"

@@ -6,6 +6,7 @@ Nothing is replaced by something that computes differently.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +17,7 @@ from harness.backends.pytorch.tape import Tape, recording_processors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.backends.base import Attended
     from harness.jsontypes import JSON
 
 
@@ -32,6 +34,12 @@ class Watch:
         """Effective config of the first call, upstream's defaults filled in."""
         self.attention: Counter[str] = Counter()
         """Function that attention layers fetched for themselves → times."""
+        self.attended: list[Attended] | None = None
+        """What attention was given, where that is asked for."""
+        self._lay: dict[int, int] = {}
+        """Layer → address of the keys of its latest call."""
+        self.fetched: Counter[str] = Counter()
+        """Where weights lay that were brought in for a forward call → times."""
         self.tape: Tape | None = None
         self.last_config: Any = None
         """The config object of the latest call: the very one its decoding loop reads."""
@@ -85,6 +93,23 @@ class Watch:
         if seen not in self.caches:
             self.caches.append(seen)
 
+    def saw_attention(self, module: Any, query: Any, key: Any, kwargs: dict[str, Any]) -> None:
+        """Note what one call of an attention function was given."""
+        if self.attended is None:
+            return
+        layer = int(getattr(module, "layer_idx", -1))
+        lies = int(key.data_ptr())
+        self.attended.append(
+            {
+                "layer": layer,
+                "queries": int(query.shape[2]),
+                "keys": int(key.shape[2]),
+                "kept": self._lay.get(layer) == lies,
+                "indexed": bool(kwargs.get("write_index")) or kwargs.get("block_table") is not None,
+            }
+        )
+        self._lay[layer] = lies
+
     def saw_processors(self, processors: Any) -> None:
         """Note the logits processors that `generate` is about to use."""
         for processor in processors:
@@ -99,7 +124,11 @@ def watching(model: Any, watch: Watch, *, compiled: bool) -> Iterator[None]:
 
     Hooks sit on the outermost module only, where they stay outside of compiled code.
     """
+    import torch
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    # on an accelerator upstream compiles the steps of a static cache, where tensors have no addresses
+    saw_attention = torch.compiler.disable(watch.saw_attention)
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         watch.saw_forward(kwargs, args)
@@ -122,7 +151,12 @@ def watching(model: Any, watch: Watch, *, compiled: bool) -> Iterator[None]:
     def interface(name: str, default: Any) -> Any:
         function = type(ALL_ATTENTION_FUNCTIONS).get_interface(ALL_ATTENTION_FUNCTIONS, name, default)
         watch.attention[f"{function.__module__}.{function.__qualname__}"] += 1
-        return function
+
+        def attend(module: Any, query: Any, key: Any, *args: Any, **kwargs: Any) -> Any:
+            saw_attention(module, query, key, kwargs)
+            return function(module, query, key, *args, **kwargs)
+
+        return attend if watch.attended is not None else function
 
     hooks = [
         model.register_forward_pre_hook(before, with_kwargs=True),
@@ -133,12 +167,34 @@ def watching(model: Any, watch: Watch, *, compiled: bool) -> Iterator[None]:
     if not compiled:
         ALL_ATTENTION_FUNCTIONS.get_interface = interface
     try:
-        yield
+        with _fetching(watch):
+            yield
     finally:
         for hook in hooks:
             hook.remove()
         del model._get_logits_processor, model._prepare_generation_config
         vars(ALL_ATTENTION_FUNCTIONS).pop("get_interface", None)
+
+
+@contextmanager
+def _fetching(watch: Watch) -> Iterator[None]:
+    """Count the weights that accelerate's hooks look up for a forward call, where there are any such hooks."""
+    offload = sys.modules.get("accelerate.utils.offload")
+    if offload is None:
+        yield
+        return
+    loader = offload.OffloadedWeightsLoader
+    original = loader.__getitem__
+
+    def fetch(self: Any, key: str) -> Any:
+        watch.fetched["memory" if key in self.state_dict else "disk"] += 1
+        return original(self, key)
+
+    loader.__getitem__ = fetch
+    try:
+        yield
+    finally:
+        loader.__getitem__ = original
 
 
 def _plain(value: Any) -> JSON:
