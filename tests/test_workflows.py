@@ -19,9 +19,11 @@ from harness.backends import MODULES
 from harness.cli import app
 from harness.config import yaml_text
 from harness.environments import requirement_files
+from harness.shards.commands import INCOMPLETE
 from tests.projects import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+NIGHTLY = ROOT / ".github" / "workflows" / "nightly.yml"
 DOCKERFILES = sorted((ROOT / "docker").glob("Dockerfile.*"))
 CHECK = (
     str(Path(sys.executable).with_name("check-jsonschema")),
@@ -88,30 +90,42 @@ def test_checks_run_on_every_push_and_are_those_that_developers_run() -> None:
     assert [".ci/run"] in commands(ROOT / ".github" / "workflows" / "checks.yml")
 
 
-def test_nightly_measures_every_backend_in_a_job_of_its_own_on_a_gpu() -> None:
-    workflow = load(ROOT / ".github" / "workflows" / "nightly.yml")
+def test_nightly_measures_every_shard_of_one_plan_in_a_job_of_its_own_on_a_gpu() -> None:
+    workflow = load(NIGHTLY)
     assert workflow["on"]["schedule"]
     assert not {"push", "pull_request", "pull_request_target"} & set(workflow["on"]), (
         "nobody else's code on our runners"
     )
+    for job in ("plan", "measure"):
+        assert {"self-hosted", "gpu"} <= set(workflow["jobs"][job]["runs-on"])
     measure = workflow["jobs"]["measure"]
-    assert {"self-hosted", "gpu"} <= set(measure["runs-on"])
-    assert [case["backend"] for case in measure["strategy"]["matrix"]["include"]] == list(MODULES)
+    assert measure["needs"] == "plan"
     assert measure["strategy"]["fail-fast"] is False
+    shards = [words[words.index("--shard") + 1] for words in commands(NIGHTLY) if "--shard" in words]
+    assert shards == [f"{index}/{len(shards)}" for index in range(1, len(shards) + 1)], "all of them"
 
 
 def test_what_a_failed_night_found_is_published_all_the_same() -> None:
-    workflow = load(ROOT / ".github" / "workflows" / "nightly.yml")
+    workflow = load(NIGHTLY)
     publish = workflow["jobs"]["publish"]
-    assert publish["needs"] == "measure"
+    assert publish["needs"] == ["plan", "measure"]
     assert publish["if"] == "${{ !cancelled() }}"
     uploads = [step for _, step in steps(workflow) if step.get("uses", "").startswith("actions/upload-artifact")]
-    assert [step["with"]["name"] for step in uploads] == ["results-${{ matrix.backend }}", "pages"]
-    assert uploads[0]["if"] == "${{ !cancelled() }}"
-    asked = [step["with"]["pattern"] for _, step in steps(workflow) if "download-artifact" in step.get("uses", "")]
-    assert asked == ["results-*"]
+    assert [step["with"]["name"] for step in uploads] == ["nightly-plan", "nightly-shard-${{ matrix.shard }}", "pages"]
+    assert uploads[1]["if"] == "${{ !cancelled() }}"
+    downloads = [step["with"] for _, step in steps(workflow) if "download-artifact" in step.get("uses", "")]
+    assert [asked.get("name") or asked["pattern"] for asked in downloads] == ["nightly-plan", "nightly-*"]
+    assert {asked["path"] for asked in downloads} == {"nightly"}
     summary = [step["run"] for step in publish["steps"] if "paramatrix summary" in step.get("run", "")]
     assert '>> "$GITHUB_STEP_SUMMARY"' in summary[0]
+
+
+def test_a_night_that_did_not_judge_every_cell_is_published_and_fails() -> None:
+    merges = [words for words in commands(NIGHTLY) if words[1:2] == ["merge"]]
+    first, last = merges
+    assert first[-4:] == ["test", "$?", "-eq", str(INCOMPLETE)], "published where cells are missing, not where refused"
+    assert first[:-5] == last
+    assert load(NIGHTLY)["jobs"]["publish"]["steps"][-1]["run"].split() == last
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -149,33 +163,41 @@ def test_every_command_of_ours_exists_with_its_options(path: Path) -> None:
             assert (ROOT / words[words.index("-f") + 1]).is_file()
 
 
-def test_the_measurement_s_results_are_where_the_upload_looks_for_them() -> None:
-    path = ROOT / ".github" / "workflows" / "nightly.yml"
-    made = {words[-1] for words in commands(path) if words[:2] == ["make", "matrix"]}
-    assert made == {"RESULTS=nightly/results.jsonl"}
-    dry = subprocess.run(
-        ["make", "--dry-run", "matrix", *made], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert "--results 'nightly/results.jsonl'" in dry
-    uploads = [step["with"]["path"] for _, step in steps(load(path)) if "upload-artifact" in step.get("uses", "")]
-    assert set(uploads) == {"nightly"}
+def test_the_commands_for_other_schedulers_exist_with_their_options() -> None:
+    text = (ROOT / "docs" / "running-large.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    (job,) = [yaml_text.parse(block).data for kind, block in blocks if kind == "yaml"]
+    lines = [line for _, block in blocks for line in block.splitlines() if ".venv/bin/paramatrix " in line]
+    assert job["spec"]["completionMode"] == "Indexed"
+    assert len([line for line in lines if " run --shard " in line]) == 4
+    ours = typer.main.get_command(app)
+    for line in lines:
+        command, *words = line.partition(".venv/bin/paramatrix ")[2].split()
+        known = {name for parameter in ours.commands[command].params for name in parameter.opts}  # type: ignore[attr-defined]
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_what_a_job_makes_is_where_the_next_looks_for_it() -> None:
+    workflow = load(NIGHTLY)
+    uploads = [step["with"]["path"] for _, step in steps(workflow) if "upload-artifact" in step.get("uses", "")]
+    assert uploads == ["nightly/plan.jsonl", "nightly/shard-${{ matrix.shard }}.jsonl", "nightly"]
+    runs = [words for words in commands(NIGHTLY) if "--shard" in words]
+    assert {words[words.index("--plan") + 1] for words in runs} == {"nightly/plan.jsonl"}
+    assert [words[words.index("--out") + 1] for words in runs] == [f"nightly/shard-{n}.jsonl" for n in (1, 2, 3)]
+    (plan,) = [words for words in commands(NIGHTLY) if words[1:2] == ["plan"]]
+    assert plan[-2:] == [">", "nightly/plan.jsonl"]
 
 
 def test_a_backend_in_a_container_is_launched_by_what_is_there_from_the_image_that_was_built() -> None:
-    measure = load(ROOT / ".github" / "workflows" / "nightly.yml")["jobs"]["measure"]
-    images = {
-        f"PARAMATRIX_LAUNCHER_{case['backend'].upper()}": case["image"] for case in _cases(measure) if "image" in case
-    }
-    assert set(images) == {name for name in measure["env"] if name.startswith("PARAMATRIX_LAUNCHER_")}
-    for name, image in images.items():
-        command, launched = measure["env"][name].split()
+    measure = load(NIGHTLY)["jobs"]["measure"]
+    built = [words for words in commands(NIGHTLY) if words[:2] == ["docker", "build"]]
+    images = {words[words.index("-t") + 1]: words[words.index("-f") + 1] for words in built}
+    launchers = {name: value for name, value in measure["env"].items() if name.startswith("PARAMATRIX_LAUNCHER_")}
+    assert launchers
+    for name, value in launchers.items():
+        command, image = value.split()
         assert os.access(ROOT / command, os.X_OK), f"{command} is no program"
-        assert launched == image
-
-
-def _cases(job: dict[str, Any]) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = job["strategy"]["matrix"]["include"]
-    return found
+        assert images[image] == f"docker/Dockerfile.{name.removeprefix('PARAMATRIX_LAUNCHER_').lower()}"
 
 
 # Dockerfiles -----------------------------------------------------------------------------------------------------
