@@ -81,6 +81,21 @@ class Probe:
             raise ValueError(f"unknown instruments {sorted(unknown)}: expected {sorted(INSTRUMENTS)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """A component that acts on a parameter, neutralised: upstream accepts, stores and reports the value all the same.
+
+    For the audit alone, in engines of its own: see `harness.deafening`.
+    """
+
+    says: str
+    """What is neutralised, in words: "the processor returns its logits unchanged"."""
+    file: Path
+    """A source file that needs the standard library and the backend's alone."""
+    function: str
+    """Its function that does it, without arguments, before the engine loads."""
+
+
 class OutputRule(StrEnum):
     """What the treated run's tokens must be, measured against the control's."""
 
@@ -159,6 +174,7 @@ class Value:
     """Only these columns test the value (None: every column of the parameter)."""
     label: str | None = None
     """Stands for the value in ids and pages where its JSON would be unreadable."""
+    deaf: Deaf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +193,8 @@ class Column:
     by_harness: bool = False
     """True when the harness itself does what the parameter asks for (it forms the batches, it paces
     the requests), so that there is no upstream argument whose forwarding could be demanded."""
+    deaf: Deaf | None = None
+    """How to make upstream deaf to the parameter."""
 
 
 @dataclass(frozen=True, slots=True)

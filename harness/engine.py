@@ -26,6 +26,7 @@ from typing import NoReturn
 
 from harness import processes, rootcause, scratch, sharedmemory
 from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
+from harness.deafening import KEY, deafen
 from harness.energy.filling import Filling
 from harness.jsontypes import JSON
 from harness.wire import Interrupted, Message, PeerGone, Wire, WireTimeout
@@ -197,7 +198,7 @@ def start(backend: Backend, engine: Message, folder: Path, close_fds: list[int])
 
     Args:
         backend: preloaded in this process.
-        engine: {"key", "model", "cache_dir", "settings"}.
+        engine: {"key", "model", "cache_dir", "settings"}, and of an audit's perhaps "deaf".
         folder: made for this engine; its log and temporary files go there.
         close_fds: descriptors of this process that the child must not hold open.
     """
@@ -246,6 +247,8 @@ def _serve(backend: Backend, engine: Message, wire: Wire, folder: Path) -> None:
     settings = Declared(_mapping(engine["settings"]))
 
     def load() -> Message:
+        if KEY in engine:
+            deafen(_mapping(engine[KEY]))
         cache_dir = engine.get("cache_dir")
         job = LoadJob(
             model=str(engine["model"]),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 from harness import clock, processes, scratch
 from harness.backends.base import Observation
@@ -183,6 +183,9 @@ class Observer(Protocol):
 class BackendHost:
     """One worker process, started on first use and again if it is lost."""
 
+    verb: ClassVar = "serve"
+    """What the worker is asked to do. One that may hold sabotaged engines has another: see `harness.audit`."""
+
     def __init__(self, backend: str, launcher: Launcher, limits: Limits, keep: int = 3) -> None:
         self.backend = backend
         self.launcher = launcher
@@ -218,7 +221,7 @@ class BackendHost:
     def _start(self) -> None:
         began = time.perf_counter()
         self._mark = secrets.token_hex(8)
-        arguments = ["serve", self.backend, str(self.keep)]
+        arguments = [self.verb, self.backend, str(self.keep)]
         try:
             self._scratch = scratch.make(self._mark)
             with (self._scratch.path / "log").open("wb") as log:
@@ -268,11 +271,18 @@ class BackendHost:
         *,
         fresh: bool = False,
         alone: bool = False,
+        engine: Message | None = None,
     ) -> Attempt:
-        """Ask for the run, with `more` in its job, which may take so many seconds longer."""
+        """Ask for the run, with `more` in its job, which may take so long besides, and `engine` in its engine."""
         limits = replace(self.limits, generate_s=self.limits.generate_s + seconds)
         request: Message = {
-            "engine": {"key": run.engine_key, "model": model, "cache_dir": cache_dir, "settings": run.engine},
+            "engine": {
+                "key": run.engine_key,
+                "model": model,
+                "cache_dir": cache_dir,
+                "settings": run.engine,
+                **(engine or {}),
+            },
             "job": {
                 "settings": run.request,
                 "prompts": list(run.workload.prompts),

@@ -15,6 +15,7 @@ from harness.config import settings as config_settings
 from harness.declare import (
     Bound,
     Column,
+    Deaf,
     Matrix,
     NotApplicable,
     OutputRule,
@@ -97,6 +98,11 @@ class Cell:
     """What our own validation says against the treated config. It is run all the same:
     only the backend can tell whether the rule is right."""
     note: str
+    withheld: Run
+    """The treated run of an adapter that drops the value, and with it all that the config makes of it."""
+    flipped: Run | None
+    """The treated run with the control's value of the parameter; None where the control has none."""
+    deaf: Deaf | None
 
     @property
     def row(self) -> str:
@@ -155,11 +161,13 @@ class _Planner:
             column = Column(scope=Scope.REQUEST, probe=NOT_APPLICABLE_PROBE, output=OutputRule.FREE)
         probe, output = value.probe or column.probe, value.output or column.output
         shared = {**self.matrix.base_for(self.backend), **column.companions, **value.companions}
-        control = {**shared, **(value.control or {})}
+        bare = {path: companion for path, companion in shared.items() if path != parameter.path}
+        control = {**bare, **(value.control or {})}
         control.pop(parameter.path, None)
-        contrast = "withheld"
+        contrast, flipped = "withheld", None
         if not isinstance(value.contrast, Withheld):
             control[parameter.path] = value.contrast
+            flipped = {**bare, parameter.path: value.contrast}
             contrast = f"{parameter.path}={label(value.contrast)}"
         declared, rejected = _declared({**shared, parameter.path: value.value}, self.model, self.backend)
         if value.value is None:
@@ -203,6 +211,9 @@ class _Planner:
             not_applicable=reason,
             rejected=rejected,
             note=parameter.note,
+            withheld=run(_declared(bare, self.model, self.backend)[0]),
+            flipped=run(_declared(flipped, self.model, self.backend)[0]) if flipped else None,
+            deaf=value.deaf or column.deaf,
         )
 
     def _split(self, settings: Settings, known: Mapping[str, Scope], path: str) -> tuple[Settings, Settings]:
@@ -245,6 +256,9 @@ def config_cell(matrix: Matrix, name: str, settings: Settings, *, backend: str, 
         not_applicable=None,
         rejected=None,
         note="",
+        withheld=alone,
+        flipped=None,
+        deaf=None,
     )
 
 

@@ -5,6 +5,7 @@ answers are JSON lines on stdin and stdout, so that any launcher that passes the
 (`docker run -i`, `ssh`, `srun`) works; whatever the library itself prints to stdout is sent
 to stderr instead. When its stdin closes, it ends its engines and leaves.
 
+`audit BACKEND` does the same for the audit, whose engines may be sabotaged: nothing it sees is a result.
 `describe BACKEND` prints what is installed and which devices there are, importing nothing.
 `interface BACKEND` prints what the installed library offers, loading no model.
 """
@@ -18,7 +19,7 @@ import sys
 import time
 from collections import OrderedDict
 
-from harness import clock, engine, processes, scratch
+from harness import clock, deafening, engine, processes, scratch
 from harness.backends import MODULES, create
 from harness.backends.base import Backend
 from harness.engine import EngineProcess
@@ -30,11 +31,13 @@ from harness.wire import Message, PeerGone, Wire
 class Host:
     """Keeps a few engines alive, starts and ends them, and forwards work to them."""
 
-    def __init__(self, backend: Backend, wire: Wire, keep: int, scratch: Scratch) -> None:
+    def __init__(self, backend: Backend, wire: Wire, keep: int, scratch: Scratch, *, audits: bool = False) -> None:
         self.backend = backend
         self.wire = wire
         self.keep = keep
         self.scratch = scratch
+        self.audits = audits
+        """Whether engines may be sabotaged: nothing that such a host sees is a result."""
         self.started = 0
         self.helpers = processes.children()
         """What the import of the library has started: no engine's, and left alone until the end."""
@@ -44,6 +47,9 @@ class Host:
         """One run: an engine (shared unless `fresh`, and the only one if `alone`), then one job on it."""
         wanted, job, limits = _object(request["engine"]), _object(request["job"]), _object(request["limits"])
         key = str(wanted["key"])
+        if deafening.KEY in wanted and not self.audits:
+            text = "a host that serves a matrix was asked for a deaf engine; only one started as `audit` has any"
+            return engine.failure("load", "refused", type="ValueError", message=text, where="harness")
         if request.get("alone"):
             for other in list(self.engines):
                 self._discard(other)
@@ -115,7 +121,7 @@ def _object(value: object) -> Message:
     return value
 
 
-def serve(name: str, keep: int) -> int:
+def serve(name: str, keep: int, verb: str = "serve") -> int:
     """Answer requests until stdin closes."""
     protocol = os.dup(1)
     os.dup2(2, 1)
@@ -137,9 +143,9 @@ def serve(name: str, keep: int) -> int:
     # and copy its pages: vLLM collects five times in a load, 0.24 s each (2-core AMD EPYC VM, 2026-11-21).
     gc.collect()
     gc.freeze()
-    host = Host(backend, wire, keep, folder)
+    host = Host(backend, wire, keep, folder, audits=verb == deafening.VERB)
     try:
-        ready: Message = {"event": "ready", "import_s": time.perf_counter() - began, "pid": os.getpid()}
+        ready: Message = {"event": "ready", "import_s": time.perf_counter() - began, "pid": os.getpid(), "verb": verb}
         wire.send({**ready, "clock": clock.identity()})
         while True:
             wire.send(host.observe(wire.receive()))
@@ -164,7 +170,7 @@ def tell_interface(name: str) -> int:
 
 def main(arguments: list[str]) -> int:
     """Entry point; the exit code."""
-    verbs = ("serve", "describe", "interface")
+    verbs = ("serve", deafening.VERB, "describe", "interface")
     if len(arguments) < 2 or arguments[0] not in verbs or arguments[1] not in MODULES:
         known = "|".join(sorted(MODULES))
         print(f"usage: python -m harness.worker {'|'.join(verbs)} {known} [KEEP]", file=sys.stderr)
@@ -178,7 +184,7 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "describe":
         print(json.dumps(snapshot(distributions)))
         return 0
-    return serve(arguments[1], keep=int(arguments[2]) if len(arguments) > 2 else 2)
+    return serve(arguments[1], keep=int(arguments[2]) if len(arguments) > 2 else 2, verb=arguments[0])
 
 
 if __name__ == "__main__":
