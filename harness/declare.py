@@ -193,8 +193,9 @@ class Column:
     by_harness: bool = False
     """True when the harness itself does what the parameter asks for (it forms the batches, it paces
     the requests), so that there is no upstream argument whose forwarding could be demanded."""
-    deaf: Deaf | None = None
-    """How to make upstream deaf to the parameter."""
+    deaf: Deaf | Mapping[str, Deaf] | None = None
+    """How to make upstream deaf to the parameter. A mapping says it by the value's label, where not every value
+    has a component that acts on it: to what upstream does anyway nothing can be made deaf."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,7 @@ class _Planner:
             note=parameter.note,
             withheld=run(_declared(bare, self.model, self.backend)[0]),
             flipped=run(_declared(flipped, self.model, self.backend)[0]) if flipped else None,
-            deaf=value.deaf or column.deaf,
+            deaf=value.deaf or (column.deaf if isinstance(column.deaf, Deaf) else (column.deaf or {}).get(text)),
         )
 
     def _split(self, settings: Settings, known: Mapping[str, Scope], path: str) -> tuple[Settings, Settings]:

@@ -8,6 +8,8 @@ from harness.declare import Matrix
 from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.capabilities import CAPABILITIES
+from matrix.deaf import deafened
+from matrix.deaf.pytorch import PYTORCH
 from matrix.examples import examples
 from matrix.excluded import EXCLUDED
 from matrix.limitations import LIMITATIONS
@@ -31,19 +33,21 @@ from matrix.usecases import USE_CASES
 BASE: dict[str, JSON] = {"fp_precision": "float32", "decoder.do_sample": False}
 """float32 keeps greedy tokens comparable to the last bit; greedy keeps them comparable at all."""
 
+_PARAMETERS = (
+    *core.PARAMETERS,
+    *batching.PARAMETERS,
+    *sampling.PARAMETERS,
+    *beams.PARAMETERS,
+    *parallelism.PARAMETERS,
+    *quantization.PARAMETERS,
+    *streaming.PARAMETERS,
+    *pytorch.PARAMETERS,
+    *vllm.PARAMETERS,
+    *tensorrt.PARAMETERS,
+)
+
 MATRIX = Matrix(
-    parameters=(
-        *core.PARAMETERS,
-        *batching.PARAMETERS,
-        *sampling.PARAMETERS,
-        *beams.PARAMETERS,
-        *parallelism.PARAMETERS,
-        *quantization.PARAMETERS,
-        *streaming.PARAMETERS,
-        *pytorch.PARAMETERS,
-        *vllm.PARAMETERS,
-        *tensorrt.PARAMETERS,
-    ),
+    parameters=deafened(_PARAMETERS, "pytorch", PYTORCH),
     excluded=EXCLUDED,
     sections=SECTIONS,
     base={"pytorch": BASE, "vllm": {**BASE, **SMALL_ENGINE}, "tensorrt": {**BASE, **SMALL_TENSORRT}},

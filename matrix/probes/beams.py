@@ -12,8 +12,16 @@ from matrix.probes.scores import number, span
 
 
 def _rows(run: Seen, beams: float) -> Shown:
+    """So many rows in each forward call; where there are several, as many different sequences come of them."""
     rows = [float(shape[0]) for shape in run.observation["forwards"]]
-    return Shown(bool(rows) and set(rows) == {beams}, f"{span(rows)} rows in each forward call of one prompt")
+    back = [entry["token_ids"] for entry in run.observation.get("beams", [])]
+    different = {len({json.dumps(ids) for ids in own}) for own in back if isinstance(own, list)}
+    text = f"{span(rows)} rows in each forward call of one prompt"
+    if different:
+        text += f", {span([float(count) for count in different])} different sequences back"
+    return Shown(
+        bool(rows) and set(rows) == {beams} and different <= {int(beams)} and bool(different) is (beams > 1), text
+    )
 
 
 def _width(run: Seen, control: Seen, value: JSON) -> Shown:

@@ -193,12 +193,18 @@ def _preset(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _samples(run: Seen) -> bool:
-    """Whether tokens were drawn, by what the library says of its mode or by the ways that were counted."""
+    """Whether tokens were drawn, by the ways that were counted or by the mode and tokens that are not the likeliest."""
     resolved = run.observation.get("resolved", {})
     drawn = resolved.get("drawn")
     if isinstance(drawn, dict):
         return bool(drawn["sampled"]) and not drawn["greedy"]
-    return resolved.get("generation_mode") == "sample"
+    steps = run.observation.get("steps", [])
+    return resolved.get("generation_mode") == "sample" and any(map(_unlikely, steps))
+
+
+def _unlikely(step: Step) -> bool:
+    """Whether another id than the likeliest was taken, which no penalty explains."""
+    return step["token"] != step["argmax"] and not {step["token"], step["argmax"]} & set(step["moved"])
 
 
 def _live_top_p(run: Seen) -> float | None:
