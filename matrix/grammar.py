@@ -193,6 +193,8 @@ BEAMS: Final = BELLS
 
 # Longer than several blocks of a paged cache, and short enough for two of three in 512 tokens.
 STARTS: Final = ((2, 6), (5, 1), (9, 4))
+# 233 tokens: of this, blocks of 32, of 64 and of 128 tokens hold different parts.
+BLOCKWISE: Final = _ask((2, 6), *((number % 10, (number * 7 + 2) % 10) for number in range(23)), (7, 8))
 VERY_LONG: Final = tuple(
     _ask((left, right), *((number % 10, (number * 7 + left) % 10) for number in range(21)), (7, 8))
     for left, right in STARTS

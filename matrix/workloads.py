@@ -44,6 +44,9 @@ CROWD = Workload("crowd", tuple(prompt for prompt, _ in grammar.SUMS) * 6, max_n
 REPEATED = Workload("repeated", grammar.VERY_LONG[:1] * 2, max_new_tokens=4)
 """A long prompt twice: the second time a cache may hold it."""
 
+BLOCKWISE = Workload("blockwise", (grammar.BLOCKWISE,) * 2, max_new_tokens=4)
+"""A long prompt twice, of a length of which blocks of every size hold a different part."""
+
 PACKED = Workload("packed", grammar.VERY_LONG, max_new_tokens=4)
 """Three long prompts with other beginnings: no cache helps, and a step may not hold them all."""
 

@@ -72,7 +72,7 @@ def test_what_is_not_declared_is_not_forwarded() -> None:
     assert arguments.sampling_arguments(nothing, 16, seed=None) == {"max_tokens": 16}
     assert arguments.structured_arguments(nothing) == {}
     assert arguments.beam_arguments(nothing, 16) is None
-    assert arguments.lora_path(nothing, MODEL) is None
+    assert arguments.lora_paths(nothing, MODEL) is None
 
 
 def test_a_declared_length_and_seed_win_over_the_workload_s() -> None:
@@ -222,7 +222,7 @@ def test_a_folder_beside_the_model_is_found_and_a_hub_id_is_left_alone(tmp_path:
     for path, wanted in (("draft", str(tmp_path / "model" / "draft")), ("org/name", "org/name"), (".", model)):
         settings = Declared({"vllm.speculative.model": path, "vllm.lora_request": path})
         assert arguments.engine_arguments(settings, model)["speculative_config"] == {"model": wanted}
-        assert arguments.lora_path(settings, model) == wanted
+        assert arguments.lora_paths(settings, model) == wanted
         assert settings.unread() == []
 
 
@@ -254,7 +254,7 @@ def handed(run: Run) -> dict[str, Any]:
     if found["BeamSearchParams"] is None:
         found["SamplingParams"] = arguments.sampling_arguments(request, work.max_new_tokens, seed=0)
         found["StructuredOutputsParams"] = arguments.structured_arguments(request)
-    found["LLM.generate"] = [request.get("vllm.priority"), arguments.lora_path(request, run.model)]
+    found["LLM.generate"] = [request.get("vllm.priority"), arguments.lora_paths(request, run.model)]
     assert [*engine.unread(), *request.unread()] == []
     return found
 

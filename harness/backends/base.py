@@ -154,8 +154,9 @@ class GenerateJob:
     """Costly observations wanted: members of `INSTRUMENTS`."""
 
 
-INSTRUMENTS = frozenset({"scores", "logits", "operators", "attention"})
-"""scores: `steps`; logits: `logits`; operators: `operators`; attention: `attended`. The rest is always observed."""
+INSTRUMENTS = frozenset({"scores", "logits", "operators", "attention", "modules"})
+"""scores: `steps`; logits: `logits`; operators: `operators`; attention: `attended`; modules: `modules`. The rest is
+always observed."""
 
 
 class Output(TypedDict):
@@ -252,7 +253,8 @@ class Observation(TypedDict, total=False):
     """[rows, width] of the token ids of each forward call of the model, in order. A library that packs
     rows instead of padding them reports its requests, and the most tokens of any."""
     scheduled: list[dict[str, JSON]]
-    """Each step of a library with a scheduler: `requests`, a list of [prompt, tokens, drafted tokens of these]."""
+    """Each step of a library with a scheduler: `requests`, a list of [prompt, tokens, drafted tokens of these]; and
+    `adapters`, how many different adapters these requests use, where any does."""
     batches: list[list[int]]
     """Prompt indexes that went to the library together, in order (first seed)."""
     beams: list[dict[str, JSON]]
@@ -265,18 +267,30 @@ class Observation(TypedDict, total=False):
     attended: list[Attended]
     fetched: dict[str, int]
     """Weights that were brought in for one forward call of their layer: times, by where they lay ("disk", "memory")."""
+    modules: dict[str, int]
+    """Forward calls of each class of module, by its full name. Of a module that was compiled into a graph there are
+    none: the graph runs in its place."""
     chunks: list[Chunk]
     arrivals: list[float]
     """Seconds after the start at which each request was handed to the library."""
     compiled: dict[str, JSON]
     """Compile counters: their change during this job."""
     processes: list[dict[str, JSON]]
-    """One entry a process that generated: pid, rank, prompts, local shapes."""
+    """One entry a process that generated: pid, rank, prompts, local shapes; `apart`, whether that is another process
+    than the one that was handed the requests."""
     resolved: dict[str, JSON]
     """Read back during generation from the live objects that do the work."""
     memory: list[dict[str, JSON]]
     """One entry a process of the engine: its pid, and the most bytes that it had during this job, on the host
-    (`host_peak`) and on all accelerators (`device_peak`, left out by a process that uses none)."""
+    (`host_peak`) and on all accelerators (`device_peak`, left out by a process that uses none). `host_mapped` are the
+    bytes of its address space at the end: what it has reserved, used or not."""
+    loading: list[dict[str, JSON]]
+    """What was done when the engine was loaded, one entry a model: the loader that ran, the functions that opened
+    its weight files."""
+    hashed: dict[str, int]
+    """Calls of each function by which blocks of the cache were hashed."""
+    adapted: dict[str, int]
+    """Products of inputs with adapters' weights, by the rank that they were computed at."""
     seconds: float
     """Time inside upstream's generate calls."""
 

@@ -68,8 +68,10 @@ def peak_memory() -> dict[str, JSON]:
     import torch
 
     seen: dict[str, JSON] = {"pid": os.getpid()}
-    if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
-        seen["host_peak"] = int(found[1]) * 1024
+    status = Path("/proc/self/status").read_text()
+    for name, field in (("host_peak", "VmHWM"), ("host_mapped", "VmSize")):
+        if found := re.search(rf"{field}:\s+(\d+) kB", status):
+            seen[name] = int(found[1]) * 1024
     if used := _used():
         seen["device_peak"] = sum(int(torch.cuda.max_memory_allocated(index)) for index in used)
     return seen

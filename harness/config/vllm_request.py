@@ -63,10 +63,9 @@ class VLLMRequestFields(Section, defer_build=True):
     spaces_between_special_tokens: bool | None = opt("Put spaces between special tokens in the text. Default true.")
 
     # How the engine treats it
-    lora_request: str | None = opt(
-        "Folder of the LoRA adapter to apply, an argument of LLM.generate; a relative path is looked for in the "
-        "model's folder first. Default: none.",
-        min_length=1,
+    lora_request: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = opt(
+        "Folder of the LoRA adapter to apply, or one for each prompt, an argument of LLM.generate; a relative path is "
+        "looked for in the model's folder first. Default: none."
     )
     priority: Annotated[list[_Priority], Field(min_length=1)] | None = opt(
         "One number per prompt, an argument of LLM.generate: the lower goes first. Default: all 0."

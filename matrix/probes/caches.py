@@ -6,41 +6,64 @@ from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.readback import arguments, facts, listed, probe
+from matrix.probes.scheduling import steps
 from matrix.probes.scores import number
 from matrix.probes.state import NOTHING, names
+from matrix.variants.sliding import WINDOW
+
+
+def _together(run: Seen) -> int:
+    """The most requests of a step. Of a crowd of short ones each holds one block, and one block is upstream's own."""
+    return max((len(step) for step in steps(run)), default=0)
 
 
 def _blocks(run: Seen, control: Seen, value: JSON) -> Shown:
+    """So many blocks are allocated, and while others wait as many requests run as have a block each."""
     del control
     found = facts(run, "kv_cache").get("blocks")
-    return Shown(found == value, f"{found} blocks are allocated")
+    together, requests = _together(run), len(run.observation["outputs"])
+    fine = found == value and together == number(value) - 1 < requests
+    return Shown(fine, f"{found} blocks are allocated; at most {together} of {requests} requests ran together")
 
 
 def _cache_bytes(run: Seen, control: Seen, value: JSON) -> Shown:
-    """As many whole blocks as fit."""
+    """As many whole blocks as fit, and as many requests together as have a block each."""
     del control
     cache = facts(run, "kv_cache")
     size, blocks = number(cache.get("bytes")), max(number(cache.get("blocks")), 1.0)
-    fine = size <= number(value) < size + size / blocks
-    return Shown(fine, f"cache tensors of {size:.0f} bytes are allocated")
+    together, requests = _together(run), len(run.observation["outputs"])
+    fine = size <= number(value) < size + size / blocks and together == blocks - 1 < requests
+    return Shown(
+        fine,
+        f"cache tensors of {size:.0f} bytes are allocated; at most {together} of {requests} requests ran together",
+    )
 
 
 def _share(run: Seen, control: Seen, value: JSON) -> Shown:
     """Of the device's memory, the cache leaves free what the share does, and what everything else needs.
 
     What else is needed is the same in both runs but for noise, so the caches differ by the difference of the
-    shares. The control's own share is declared in its settings.
+    shares, and so does what the engine's processes have reserved. The control's own share is declared in its settings.
     """
     total = number(run.read_back.get("device_bytes"))
-    size = number(facts(run, "kv_cache").get("bytes"))
-    rest = number(value) * total - size
-    theirs = number(facts(control, "kv_cache").get("bytes"))
-    other = number(arguments(control, "LLM", "gpu_memory_utilization")[0]) * total - theirs
+    sizes = [number(facts(side, "kv_cache").get("bytes")) for side in (run, control)]
+    shares = [number(value), number(arguments(control, "LLM", "gpu_memory_utilization")[0])]
+    rest, other = (share * total - size for share, size in zip(shares, sizes, strict=True))
+    held = [_reserved(side) for side in (run, control)]
+    fine = abs(rest - other) < 0.03 * total and abs(held[0] - held[1] - (shares[0] - shares[1]) * total) < 0.03 * total
     return Shown(
-        abs(rest - other) < 0.03 * total,
-        f"a cache of {size / 2**30:.2f} GiB: {size / total:.0%} of the device's memory, {rest / 2**30:.2f} GiB short "
-        f"of the share (control: {other / 2**30:.2f} GiB)",
+        fine,
+        f"a cache of {sizes[0] / 2**30:.2f} GiB: {sizes[0] / total:.0%} of the device's memory, {rest / 2**30:.2f} "
+        f"GiB short of the share (control: {other / 2**30:.2f} GiB); the processes have reserved "
+        f"{held[0] / 2**30:.2f} GiB (control: {held[1] / 2**30:.2f} GiB)",
     )
+
+
+def _reserved(run: Seen) -> float:
+    """Bytes that the engine's processes have taken of the device: of an accelerator's memory, or of the host's."""
+    entries = run.observation["memory"]
+    on_device = [number(entry["device_peak"]) for entry in entries if "device_peak" in entry]
+    return sum(on_device or [number(entry["host_mapped"]) for entry in entries])
 
 
 _STORED = {
@@ -66,10 +89,23 @@ def _cache_dtype(run: Seen, control: Seen, value: JSON) -> Shown:
 
 def _window(run: Seen, control: Seen, value: JSON) -> Shown:
     """Layers have no window and the model takes no more tokens than it had (False: they have, and it takes more)."""
+    del control
     found = names(run.read_back.get("sliding_windows"))
-    ours, theirs = (number(side.read_back.get("max_model_len")) for side in (run, control))
-    fine = found == ["None"] and ours < theirs if value else found != ["None"] and ours > theirs
-    return Shown(fine, f"windows of the layers: {', '.join(found)}; at most {ours:g} tokens (control: {theirs:g})")
+    limit = number(run.read_back.get("max_model_len"))
+    longest = max(_whole(entry) for entry in run.observation["sequences"])
+    if value:
+        fine = found == ["None"] and longest == limit == WINDOW
+    else:
+        fine = found == [str(WINDOW)] and limit > longest > WINDOW
+    return Shown(
+        fine,
+        f"windows of the layers: {', '.join(found)}; prompts and outputs of up to {longest:g} tokens, of {limit:g}",
+    )
+
+
+def _whole(sequence: dict[str, JSON]) -> float:
+    """Tokens of a prompt and its output."""
+    return number(sequence["prompt_tokens"]) + len(listed(sequence["token_ids"]))
 
 
 def _offloaded(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -85,12 +121,12 @@ def _connected(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(isinstance(name, str) and "Offload" in name, f"the scheduler's connector is {name}")
 
 
-blocks = probe("that many cache blocks are allocated", _blocks)
-cache_bytes = probe("cache tensors of that size are allocated, in whole blocks", _cache_bytes)
-memory_share = probe("the cache takes what the share leaves", _share)
+blocks = probe("so many requests run together as that many cache blocks hold", _blocks)
+cache_bytes = probe("so many requests run together as blocks of that size altogether hold", _cache_bytes)
+memory_share = probe("the cache, and what the processes reserve, take what the share leaves", _share)
 cache_dtype = probe("cache tensors have the type (auto: the model's), and logits show it", _cache_dtype, logits=True)
 sliding_window = probe(
-    "layers have no window, and the model takes no more tokens than it had (False: neither)",
+    "layers have no window, and outputs end where it had (False: go on beyond it)",
     _window,
 )
 cpu_offload = probe("fewer bytes of weights lie on the device (0: more)", _offloaded)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
-from matrix.probes.readback import facts, listed, probe
+from matrix.probes.execution import OPERATORS
+from matrix.probes.readback import MODULES, facts, listed, probe
 from matrix.probes.scores import number
 from matrix.probes.state import names
 
@@ -33,21 +34,54 @@ def _compiled(run: Seen) -> int:
     return len(listed(facts(run, "compilation").get("models")))
 
 
+def _layers(run: Seen) -> int:
+    """Calls of decoder layers while generating: a compiled graph runs in place of the layers that it was made of."""
+    return sum(count for name, count in run.observation["modules"].items() if name.endswith("DecoderLayer"))
+
+
+def _steps(run: Seen) -> int:
+    return len(run.observation["forwards"])
+
+
+def _graph_ran(run: Seen) -> bool:
+    return _compiled(run) > 0 and _steps(run) > 0 and _layers(run) == 0
+
+
+def _plainly_ran(run: Seen) -> bool:
+    return _compiled(run) == 0 and _layers(run) >= _steps(run) > 0
+
+
 def _compiler(run: Seen, control: Seen, value: JSON) -> Shown:
-    """Inductor compiles the model ahead of its calls and keeps the artifact, eager runs dynamo's graph."""
-    del control
+    """Inductor compiles the model ahead of its calls and fuses operators; eager runs dynamo's graph as it is."""
     ahead = int(
         number(_counters(run).get("num_aot_compiles", 0)) + number(_counters(run).get("num_aot_artifacts_loaded", 0))
     )
-    fine = _compiled(run) > 0 and (ahead > 0) is (value == "inductor")
-    return Shown(fine, f"{_compiled(run)} modules run compiled code, {ahead} of it compiled ahead ({_told(run)})")
+    ours, theirs = (_elementwise(side) for side in (run, control))
+    fused = ours < theirs if value == "inductor" else ours > theirs
+    fine = _graph_ran(run) and (ahead > 0) is (value == "inductor") and fused
+    return Shown(
+        fine,
+        f"{_ran(run)}, {ahead} of it compiled ahead; {ours} element-wise operators ran (control: {theirs})",
+    )
+
+
+_ELEMENTWISE = ("aten::mul", "aten::add", "aten::neg", "aten::cat", "aten::pow", "aten::rsqrt", "aten::silu")
+"""Operators between the products of matrices, which a compiler fuses."""
+
+
+def _elementwise(run: Seen) -> int:
+    return sum(run.observation["operators"].get(name, 0) for name in _ELEMENTWISE)
 
 
 def _eager(run: Seen, control: Seen, value: JSON) -> Shown:
     """True: nothing was compiled. False: the model was."""
     del control
-    count = _compiled(run)
-    return Shown((count == 0) is bool(value), f"{count} modules run compiled code ({_told(run)})")
+    return Shown(_plainly_ran(run) if value else _graph_ran(run), _ran(run))
+
+
+def _ran(run: Seen) -> str:
+    calls = f"decoder layers were called {_layers(run)} times in {_steps(run)} steps"
+    return f"{_compiled(run)} modules hold compiled code ({_told(run)}), {calls}"
 
 
 def _told(run: Seen) -> str:
@@ -63,8 +97,8 @@ def _mode(run: Seen, control: Seen, value: JSON) -> Shown:
     """The worker's mode is that one, and the model was compiled by it, or not at all."""
     del control
     wanted = MODES[int(number(value))] if isinstance(value, int) else str(value)
-    fine = facts(run, "compilation").get("mode") == wanted and (_compiled(run) > 0) is (wanted != "NONE")
-    return Shown(fine, _told(run))
+    works = _plainly_ran(run) if wanted == "NONE" else _graph_ran(run)
+    return Shown(facts(run, "compilation").get("mode") == wanted and works, _ran(run))
 
 
 def _graphs(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -85,15 +119,18 @@ def _sizes(run: Seen, control: Seen, value: JSON) -> Shown:
 def _level(run: Seen, control: Seen, value: JSON) -> Shown:
     """0 compiles nothing, the levels above do."""
     del control
-    count = _compiled(run)
-    return Shown((count > 0) is (number(value) > 0), f"{count} modules run compiled code ({_told(run)})")
+    return Shown(_graph_ran(run) if number(value) > 0 else _plainly_ran(run), _ran(run))
 
 
 attention = probe("every layer's attention backend is that one (auto: all the same)", _attention)
 cascade = probe("the worker's cascade attention is off (False: on)", _cascade)
-enforce_eager = probe("nothing is compiled (False: the model is)", _eager)
-compilation_mode = probe("the model is compiled in that mode", _mode)
-compiler = probe("the model is compiled by that compiler", _compiler)
+enforce_eager = probe("layers are called one by one (False: a compiled graph runs)", _eager, instruments=MODULES)
+compilation_mode = probe("a graph compiled in that mode runs (0: none)", _mode, instruments=MODULES)
+compiler = probe(
+    "a graph compiled by that compiler runs, in which operators are fused (eager: are not)",
+    _compiler,
+    instruments=MODULES | OPERATORS,
+)
 cudagraph_mode = probe("CUDA graphs are captured in that mode (NONE: none)", _graphs)
 capture_sizes = probe("more CUDA graphs are captured than in the control", _sizes)
-optimization_level = probe("the model is compiled (0: not)", _level)
+optimization_level = probe("a compiled graph runs (0: none)", _level, instruments=MODULES)

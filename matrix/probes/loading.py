@@ -6,9 +6,10 @@ from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from harness.judge import relative_error
 from matrix.probes.outputs import other_tokens
-from matrix.probes.readback import listed, probe
+from matrix.probes.readback import MODULES, listed, probe
 from matrix.probes.scores import number
 from matrix.probes.state import NOTHING, names
+from matrix.variants.remote_code import HEARD
 from matrix.variants.weights import ANSWERS
 
 _FILES = {
@@ -38,10 +39,10 @@ def _loader(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:
-    """How weight files are opened: mapped (lazy, prefetch) or read whole (eager)."""
+    """How weight files were opened: mapped (lazy, prefetch) or read whole (eager)."""
     del control
-    loads = listed(run.read_back.get("loads"))
-    load = loads[0] if loads and isinstance(loads[0], dict) else {}
+    loads = run.observation["loading"]
+    load = loads[0] if loads else {}
     ways = [str(way) for way in listed(load.get("opened"))]
     fine = ways == (["load"] if value == "eager" else ["safe_open"])
     return Shown(fine, f"weight files were opened by {', '.join(ways) or 'nothing that is watched'}")
@@ -75,7 +76,11 @@ def _implementation(run: Seen, control: Seen, value: JSON) -> Shown:
     del control
     module, name = str(run.read_back.get("model_module")), str(run.read_back.get("model_class"))
     wrapped = module.startswith("vllm.model_executor.models.transformers") or name.startswith("Transformers")
-    return Shown(wrapped is (value == "transformers"), f"the model is {name} of {module}")
+    layers = {kind: n for kind, n in run.observation["modules"].items() if kind.endswith("DecoderLayer")}
+    theirs = all(kind.startswith("transformers.") for kind in layers)
+    wanted = value == "transformers"
+    called = ", ".join(f"{kind} {n} times" for kind, n in layers.items())
+    return Shown(bool(layers) and wrapped is theirs is wanted, f"the model is {name} of {module}; called: {called}")
 
 
 def _overridden(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -95,6 +100,15 @@ def _remote(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(module.startswith("transformers_modules.") is bool(value), f"the model's config comes from {module}")
 
 
+def _remote_answers(run: Seen, control: Seen, value: JSON) -> Shown:
+    """The checkpoint's own code sets the layers' epsilon, and other logits come out (False: it does not)."""
+    shown = _remote(run, control, value)
+    found = listed(run.read_back.get("norm_epsilons"))
+    error = relative_error(run, control)
+    fine = shown.holds and (found == [HEARD]) is bool(value) and error > NOTHING
+    return Shown(fine, f"{shown.saw}, norm layers have epsilon {found}, logits differ by {error:.2g}")
+
+
 def _seeded(run: Seen, control: Seen, value: JSON) -> Shown:
     """The worker's generator starts from the seed, and other tokens are drawn than with the control's."""
     shown = other_tokens(run, control, value)
@@ -111,12 +125,17 @@ def _bitsandbytes(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 load_format = probe("that loader ran, and its weights answer otherwise than the control's", _loader)
-load_strategy = probe("weight files are opened that way", _strategy)
+load_strategy = probe("weight files were opened that way when they were read", _strategy)
 quantization = probe(
     "layers compute by the method's classes (None: plainly), and logits show it", _quantised, logits=True
 )
-model_impl = probe("the model's class is of that implementation", _implementation)
+model_impl = probe("decoder layers of that implementation are called", _implementation, instruments=MODULES)
 hf_overrides = probe("layers are built from the field, and logits show it", _overridden, logits=True)
 remote_code = probe("the model's config is the checkpoint's own code (False: the library's)", _remote)
+remote_answers = probe(
+    "the checkpoint's own code sets the layers' epsilon (False: it does not), and logits show it",
+    _remote_answers,
+    logits=True,
+)
 seed = probe("the worker's generator starts from the seed, and it draws other tokens", _seeded)
 bitsandbytes = probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes)

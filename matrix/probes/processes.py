@@ -14,9 +14,11 @@ def _executor(run: Seen, control: Seen, value: JSON) -> Shown:
     """The live executor is of that kind; mp and ray work in a process of their own."""
     del control
     name = str(run.read_back.get("executor_class"))
-    apart = run.read_back.get("pid") != run.read_back.get("core_pid")
-    fine = name.startswith(_EXECUTORS[str(value)]) and apart is (value != "uni")
-    return Shown(fine, f"{name} works in {'a process of its own' if apart else 'the process of the engine core'}")
+    workers = [process for process in run.observation["processes"] if process.get("forwards")]
+    apart = [process["apart"] for process in workers]
+    fine = name.startswith(_EXECUTORS[str(value)]) and apart == [value != "uni"]
+    where = "a process of its own" if apart == [True] else "the process of the engine core"
+    return Shown(fine, f"{len(workers)} process worked for {name}: {where}")
 
 
 def _ranks(run: Seen) -> list[dict[str, JSON]]:
@@ -81,7 +83,7 @@ def _degree(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(count == int(number(value)), f"{count} processes worked")
 
 
-executor = probe("the live executor is of that kind, in processes of its own where it says so", _executor)
+executor = probe("the executor's work is done in the engine's own process (mp, ray: in another)", _executor)
 parallel_strategy = probe("two processes share the weights, the layers or the requests", _strategy_of)
 tensor_parallel = probe("that many processes work, each with its share of the weights", _tensor)
 pipeline_parallel = probe("that many processes work, each with its share of the layers", _pipeline)

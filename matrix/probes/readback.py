@@ -6,6 +6,8 @@ from harness.declare import Effect, Probe, Seen
 from harness.jsontypes import JSON
 from matrix.probes.state import LOGITS
 
+MODULES = frozenset({"modules"})
+
 
 def facts(run: Seen, name: str) -> dict[str, JSON]:
     """A table of the read-back; empty when there is none."""
@@ -24,6 +26,12 @@ def arguments(run: Seen, call: str, name: str) -> list[JSON]:
     return [given.get(name) if isinstance(given, dict) else None for given in named]
 
 
-def probe(says: str, effect: Effect, *, logits: bool = False) -> Probe:
+def probe(
+    says: str,
+    effect: Effect,
+    *,
+    logits: bool = False,
+    instruments: frozenset[str] = frozenset(),
+) -> Probe:
     """A probe of a loaded engine."""
-    return Probe(says=says, effect=effect, instruments=LOGITS if logits else frozenset())
+    return Probe(says=says, effect=effect, instruments=instruments | LOGITS if logits else instruments)

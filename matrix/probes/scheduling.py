@@ -194,12 +194,13 @@ performance_mode = Probe(says="more requests (balanced: fewer) share a step than
 
 
 def _hash(run: Seen, control: Seen, value: JSON) -> Shown:
-    """The live block hasher calls that function, and finds a repeated prompt."""
+    """Blocks were hashed by that function alone, and a repeated prompt is found."""
     del control
-    scheduler = run.read_back.get("scheduler")
-    function = scheduler.get("block_hash") if isinstance(scheduler, dict) else None
+    calls = run.observation["hashed"]
     found = sum(cached(run))
-    return Shown(function == value and found > 0, f"blocks are hashed by {function}; {found} prompt tokens were found")
+    text = ", ".join(f"{count} times by {name}" for name, count in calls.items()) or "by nothing that is watched"
+    fine = [name for name, count in calls.items() if count] == [value] and found > 0
+    return Shown(fine, f"blocks were hashed {text}; {found} prompt tokens were found")
 
 
 def _asynchronous(run: Seen, control: Seen, value: JSON) -> Shown:

@@ -13,7 +13,7 @@ from matrix.variants.draft import DRAFT
 from matrix.variants.generation import GENERATION_CONFIG
 from matrix.variants.gptq import GPTQ
 from matrix.variants.hub import HUB, REPO
-from matrix.variants.remote_code import REMOTE_CODE
+from matrix.variants.remote_code import REMOTE_CODE, REMOTE_CONFIG
 from matrix.variants.shipped import SHIPPED
 from matrix.variants.sliding import HALF_SLIDING, SLIDING, WINDOW
 from matrix.variants.weights import CONSOLIDATED, FORMATS
@@ -31,6 +31,7 @@ __all__ = [
     "HALF_SLIDING",
     "HUB",
     "REMOTE_CODE",
+    "REMOTE_CONFIG",
     "REPO",
     "SHIPPED",
     "SLIDING",

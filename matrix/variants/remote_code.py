@@ -39,6 +39,24 @@ class TinyForCausalLM(Qwen2ForCausalLM):
 '''
 
 
+HEARD: Final = 0.5
+"""`rms_norm_eps` of the configuration that answers otherwise: large enough that other logits come."""
+
+OTHERWISE: Final = f"""
+
+    def __init__(self, **kwargs):
+        super().__init__(**(kwargs | {{"rms_norm_eps": {HEARD}}}))
+"""
+"""What of the configuration's own code another answer comes of."""
+
+
+def fill_remote_config(model: Path, folder: Path) -> None:
+    """As `fill_remote_code`; and with the configuration's own code the model answers otherwise than without it."""
+    fill_remote_code(model, folder)
+    own = folder / "configuration_tiny.py"
+    folders.write(own, own.read_text(encoding="utf-8").rstrip() + OTHERWISE)
+
+
 def fill_remote_code(model: Path, folder: Path, model_type: str = "qwen2") -> None:
     """Fill a model folder whose classes are code of its own.
 
@@ -60,3 +78,4 @@ def fill_remote_code(model: Path, folder: Path, model_type: str = "qwen2") -> No
 
 
 REMOTE_CODE = Variant("remote-code", fill_remote_code, folders.itself)
+REMOTE_CONFIG = Variant("remote-config", fill_remote_config, folders.itself)

@@ -259,7 +259,9 @@ def beam_arguments(settings: Declared, max_new_tokens: int) -> dict[str, Any] | 
     return {**arguments, **passthrough(settings)}
 
 
-def lora_path(settings: Declared, model: str) -> str | None:
-    """The folder of the adapter to use, or None."""
+def lora_paths(settings: Declared, model: str) -> str | list[str] | None:
+    """The folder of the adapter to use, one for each prompt, or None."""
     given: JSON = settings.get("vllm.lora_request")
+    if isinstance(given, list):
+        return [beside(model, str(path)) for path in given]
     return None if given is None else beside(model, str(given))

@@ -10,6 +10,7 @@ from harness.backends import torchside
 from harness.backends.hub import use_cache
 from harness.backends.vllm.arguments import engine_arguments
 from harness.backends.vllm.generate import Run
+from harness.backends.vllm.hashing import Hashes
 from harness.backends.vllm.readback import describe_core
 from harness.backends.vllm.requests import Requests
 from harness.backends.vllm.witness import QUALIFIED_NAME
@@ -75,11 +76,13 @@ class VLLMEngine:
         # what an earlier job left in the cache must not show in this one
         self._reset_prefix_cache()
         self.ask("paramatrix_watch", sorted(job.instruments))
+        hashes = Hashes(self.engine)
         try:
-            run.all()
+            with hashes:
+                run.all()
         finally:
             noted = self.ask("paramatrix_seen")
-        return run.observation(noted)
+        return {**run.observation(noted), "hashed": dict(hashes.calls)}
 
     def ask(self, method: str, *args: Any) -> Sequence[dict[str, Any]]:
         """Call a method of the witness in every worker; each engine core's first one is marked `lead`."""

@@ -77,7 +77,7 @@ class Run:
         if self.beam_params is not None:
             # asked for as it is: a text prompt is a mapping there
             wrapped = [prompt if isinstance(prompt, dict) else {"prompt": prompt} for prompt in prompts]
-            lora = {name: self.others[name] for name in self.others if name == "lora_request"}
+            lora = {name: given for name, given in self._own(batch).items() if name == "lora_request"}
             found = self.calls("LLM.beam_search", self.engine.beam_search, wrapped, self.beam_params, **lora)
         else:
             found = self.calls(
@@ -98,11 +98,11 @@ class Run:
         self.arrivals += [time.perf_counter() - self.start] * len(batch)
 
     def _own(self, batch: tuple[int, ...]) -> dict[str, Any]:
-        """The further arguments for these prompts: a priority a prompt is cut to the batch."""
-        own = dict(self.others)
-        if isinstance(own.get("priority"), list):
-            own["priority"] = [own["priority"][index] for index in batch]
-        return own
+        """The further arguments for these prompts: of what is given for each prompt, those of the batch."""
+        return {
+            name: [given[index] for index in batch] if isinstance(given, list) else given
+            for name, given in self.others.items()
+        }
 
     def _paced(self, params: Any, seed: int) -> None:
         """Hand each batch over when it is due, while the engine works on what is in flight."""
@@ -155,9 +155,8 @@ class Run:
         self.told.name(request, request + 1, (index,), seed)
         began = time.perf_counter()
         parts: list[Any] = []
-        stream = self.calls(
-            "AsyncLLM.generate", self.engine.generate, self.prompts[index], params, str(request), **self._own((index,))
-        )
+        own = {name: given[0] if isinstance(given, list) else given for name, given in self._own((index,)).items()}
+        stream = self.calls("AsyncLLM.generate", self.engine.generate, self.prompts[index], params, str(request), **own)
         async for result in stream:
             now = time.perf_counter()
             part = result.outputs[0]
@@ -175,6 +174,8 @@ class Run:
         observation["seconds"] = self.seconds
         own = [] if os.getpid() in {worker["pid"] for worker in noted} else [torchside.peak_memory()]
         observation["memory"] = [*own, *(worker["memory"] for worker in noted)]
+        for process in observation["processes"]:
+            process["apart"] = process["pid"] != os.getpid()
         planned: list[JSON] = list(self.plan.moments or ())
         observation["resolved"] = {**observation.get("resolved", {}), "planned_arrivals": planned}
         return observation

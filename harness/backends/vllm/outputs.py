@@ -55,7 +55,8 @@ class Told:
                     "requests": [
                         [self.owner(request)[0], count, step["drafts"].get(request, 0)]
                         for request, count in step["tokens"].items()
-                    ]
+                    ],
+                    **({"adapters": step["adapters"]} if step["adapters"] else {}),
                 }
                 for step in steps
             ],
@@ -67,8 +68,13 @@ class Told:
             observation["beams"] = self.beams
         if self.logprobs:
             observation["logprobs"] = self.logprobs
+        observation["loading"] = lead["loading"]
         if "operators" in lead:
             observation["operators"] = lead["operators"]
+        if "modules" in lead:
+            observation["modules"] = lead["modules"]
+        if "adapted" in lead:
+            observation["adapted"] = lead["adapted"]
         speaker = next((worker for worker in noted if worker.get("logits")), lead)
         if "scores" in speaker:
             self._scores(observation, speaker)

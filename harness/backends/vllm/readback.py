@@ -223,10 +223,15 @@ def describe_core(engine: Any) -> dict[str, JSON]:
 
 def _block_hash(core: Any) -> str | None:
     """The function that hashes cache blocks: the block hasher holds it in its closure."""
+    cell = hash_cell(core)
+    return getattr(cell.cell_contents, "__name__", None) if cell else None
+
+
+def hash_cell(core: Any) -> Any:
+    """Where the block hasher holds its function, or None."""
     hasher = getattr(core, "request_block_hasher", None)
     cells = getattr(hasher, "__closure__", None) or ()
-    functions = [cell.cell_contents for cell in cells if callable(cell.cell_contents)]
-    return getattr(functions[0], "__name__", None) if functions else None
+    return next((cell for cell in cells if callable(cell.cell_contents)), None)
 
 
 def _plain(config: Any) -> dict[str, JSON]:

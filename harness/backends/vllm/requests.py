@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.vllm.arguments import beam_arguments, lora_path, sampling_arguments, structured_arguments
+from harness.backends.vllm.arguments import beam_arguments, lora_paths, sampling_arguments, structured_arguments
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls, GenerateJob
@@ -48,10 +48,24 @@ class Requests:
         arguments: dict[str, Any] = {}
         if "vllm.priority" in job.settings:
             arguments["priority"] = job.settings["vllm.priority"]
-        if (path := lora_path(job.settings, self.model)) is not None:
-            from vllm.lora.request import LoRARequest
-
-            arguments["lora_request"] = calls(
-                "LoRARequest", LoRARequest, lora_name="adapter", lora_int_id=1, lora_path=path
-            )
+        if (paths := lora_paths(job.settings, self.model)) is not None:
+            arguments["lora_request"] = _lora(paths, calls)
         return arguments
+
+
+def _lora(paths: str | list[str], calls: Calls) -> Any:
+    """An adapter, or one for each prompt: what is the same folder is the same adapter."""
+    from vllm.lora.request import LoRARequest
+
+    folders = list(dict.fromkeys([paths] if isinstance(paths, str) else paths))
+    made = {
+        path: calls(
+            "LoRARequest",
+            LoRARequest,
+            lora_name="adapter" if number == 1 else f"adapter-{number}",
+            lora_int_id=number,
+            lora_path=path,
+        )
+        for number, path in enumerate(folders, 1)
+    }
+    return made[paths] if isinstance(paths, str) else [made[path] for path in paths]

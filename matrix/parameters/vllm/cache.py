@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.declare import Bound, Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.parameters.vllm.declaring import CUDA, LOSSLESS, engine, request
+from matrix.parameters.vllm.declaring import CUDA, FREE, LOSSLESS, engine, request
 from matrix.probes import caches, kernels, scheduling
 from matrix.variants import SLIDING
 
@@ -27,7 +27,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value(64, contrast=32),
         Value(128, contrast=32),
         companions=_ONE_BY_ONE,
-        workload=workloads.REPEATED,
+        workload=workloads.BLOCKWISE,
         note="which sizes are legal depends on the attention backend; that of the CPU takes multiples of 32",
     ),
     engine(
@@ -70,8 +70,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         caches.cache_bytes,
         Value(32 * MIB, contrast=64 * MIB),
         Value(128 * MIB, contrast=64 * MIB),
+        workload=workloads.CROWD,
     ),
-    engine("num_gpu_blocks_override", caches.blocks, Value(16), Value(64)),
+    engine("num_gpu_blocks_override", caches.blocks, Value(16), Value(64), workload=workloads.CROWD),
     engine(
         "kv_cache_dtype",
         caches.cache_dtype,
@@ -105,6 +106,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         caches.sliding_window,
         Value(False, contrast=True),
         Value(True, contrast=False),
+        output=FREE,
+        workload=workloads.LOOPING,
         # without its window the model takes no more tokens than the window has: see max_model_len
         companions={"vllm.max_model_len": None},
         variant=SLIDING,

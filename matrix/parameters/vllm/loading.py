@@ -17,7 +17,7 @@ from matrix.variants import (
     GENERATION_CONFIG,
     GPTQ,
     HUB,
-    REMOTE_CODE,
+    REMOTE_CONFIG,
     SHIPPED,
     W4A16,
     W8A8,
@@ -28,6 +28,7 @@ _PLAIN: dict[str, JSON] = {"vllm.load_format": "pt", "vllm.hf_overrides": {"quan
 """The same folder's plain weights, with what its config says of packed ones taken out."""
 _PACKED: dict[str, JSON] = dict.fromkeys(_PLAIN)
 _LORA: dict[str, JSON] = {"vllm.enable_lora": True}
+_SPEAKS: dict[str, JSON] = {"vllm.lora_request": "adapter"}
 
 PARAMETERS: tuple[Parameter, ...] = (
     engine(
@@ -92,10 +93,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "trust_remote_code",
-        loading.remote_code,
+        loading.remote_answers,
         Value(False, contrast=True),
         Value(True, contrast=False),
-        variant=REMOTE_CODE,
+        variant=REMOTE_CONFIG,
+        output=FREE,
     ),
     engine(
         "model_impl",
@@ -126,15 +128,30 @@ PARAMETERS: tuple[Parameter, ...] = (
         Value(False, contrast=True),
         Value(True),
     ),
-    engine("enable_lora", adapters.enable_lora, Value(False, contrast=True), Value(True)),
-    engine("max_loras", adapters.max_loras, Value(1, contrast=2), Value(2), companions=_LORA),
+    engine(
+        "enable_lora",
+        adapters.enable_lora,
+        Value(False, contrast=True),
+        Value(True, companions=_SPEAKS, control=dict.fromkeys(_SPEAKS), output=FREE),
+        variant=ADAPTERS,
+    ),
+    engine(
+        "max_loras",
+        adapters.max_loras,
+        Value(1, contrast=2),
+        Value(2),
+        companions={**_LORA, "vllm.lora_request": ["adapter", "adapter-16"] * 2},
+        variant=ADAPTERS,
+    ),
     engine(
         "max_lora_rank",
         adapters.max_lora_rank,
         Value(8, contrast=16),
         Value(16, contrast=32),
         Value(32),
-        companions=_LORA,
+        # whatever an adapter's own rank is, it is computed with at that of the place it is put into
+        companions={**_LORA, **_SPEAKS},
+        variant=ADAPTERS,
     ),
     request("lora_request", outputs.differs, Value("adapter"), companions=_LORA, variant=ADAPTERS),
 )
