@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from harness.declare import Probe, Seen
 from harness.jsontypes import JSON
-from matrix.probes import beams, caches, kernels, loading, processes, requests, scheduling, scores
+from matrix.probes import adapters, beams, caches, kernels, loading, processes, requests, scheduling, scores
 from matrix.variants.weights import ANSWERS
 
 
@@ -106,9 +106,77 @@ def method(name: str, first_logit: float = 0.0) -> Seen:
     return seen({"logits": [[first_logit, 1.0, 2.0, 3.0]]}, quant_methods={name: 9, "UnquantizedEmbeddingMethod": 1})
 
 
-def compiled(models: int, mode: str = "NONE", **counters: int) -> Seen:
+def compiled(
+    models: int, mode: str = "NONE", *, layers: int | None = None, operators: int = 0, **counters: int
+) -> Seen:
+    """Modules that hold compiled code, how often decoder layers were called in three steps, what else ran."""
     listed = [{"module": "Model", "by": ["compiled"]}] * models
-    return seen(compilation={"models": listed, "mode": mode, "counters": counters})
+    calls = (0 if models else 12) if layers is None else layers
+    observation = {
+        "forwards": [[4, 5], [4, 1], [4, 1]],
+        "modules": {"vllm.qwen2.Qwen2DecoderLayer": calls, "vllm.LogitsProcessor": 3},
+        "operators": {"aten::mul": operators, "aten::addmm": 7},
+    }
+    return seen(observation, compilation={"models": listed, "mode": mode, "counters": counters})
+
+
+def called(model: str, layer: str) -> Seen:
+    return seen({"modules": {layer: 12, "torch.nn.Embedding": 3}}, model_module=model, model_class="Model")
+
+
+OURS, THEIRS = "vllm.model_executor.models.qwen2", "vllm.model_executor.models.transformers"
+OWN_LAYER, WRAPPED_LAYER = f"{OURS}.Qwen2DecoderLayer", "transformers.models.qwen2.modeling_qwen2.Qwen2DecoderLayer"
+
+
+def opened(*ways: str) -> Seen:
+    return seen({"loading": [{"loader": "DefaultModelLoader", "opened": list(ways)}]})
+
+
+def hashed(name: str, tokens: int = 192) -> Seen:
+    return replace(hits(tokens), observation={**hits(tokens).observation, "hashed": {name: 12}})
+
+
+def roomy(calls: int, *ids: int, room: bool = True) -> Seen:
+    """Layers with room for adapters that ran so often, and the tokens that came."""
+    outputs = [{"prompt": 0, "seed": 0, "token_ids": list(ids)}]
+    modules = {"vllm.lora.layers.RowParallelLinearWithLoRA": calls} if calls else {}
+    return seen({"modules": modules, "outputs": outputs}, lora={"modules": {"Row": 4}} if room else None)
+
+
+def slots(places: int, *adapters: int) -> Seen:
+    steps = [{"requests": [[0, 1, 0]], "adapters": count} for count in adapters]
+    return seen({"scheduled": steps}, lora={"stacked": [[places, 1, 16, 128]]})
+
+
+def ranks(**counts: int) -> Seen:
+    return seen({"adapted": {name.removeprefix("r"): count for name, count in counts.items()}})
+
+
+def holding(together: int, blocks: int, size: int = 0, requests: int = 40) -> Seen:
+    """A crowd in which at most `together` ran at once, and the cache that was allocated."""
+    return replace(crowd(together, requests), read_back={"kv_cache": {"blocks": blocks, "bytes": size}})
+
+
+def windowed(window: int | None, limit: int, longest: int) -> Seen:
+    told = [{"prompt_tokens": 11, "token_ids": [1] * (longest - 11)}]
+    return seen({"sequences": told}, sliding_windows={str(window): 4}, max_model_len=limit)
+
+
+def sharing(cache: float, reserved: float, *, declared: float, device: bool = False) -> Seen:
+    """Of 100 bytes: those of the cache, and those that two processes have reserved."""
+    field = "device_peak" if device else "host_mapped"
+    memory = [{"pid": 1, "host_mapped": 5.0, field: reserved - 1.0}, {"pid": 2, "host_mapped": 5.0, field: 1.0}]
+    calls: tuple[dict[str, JSON], ...] = ({"call": "LLM", "kwargs": {"gpu_memory_utilization": declared}},)
+    return Seen({"memory": memory}, {"device_bytes": 100, "kv_cache": {"bytes": cache}}, calls)  # type: ignore[typeddict-item]
+
+
+def worked(executor: str, *, apart: bool) -> Seen:
+    return seen({"processes": [{"pid": 2, "rank": 0, "forwards": 5, "apart": apart}]}, executor_class=executor)
+
+
+def answered(config: str, epsilon: float, first_logit: float) -> Seen:
+    logits = [[first_logit, 1.0, 2.0, 3.0]]
+    return seen({"logits": logits}, config_module=f"{config}.configuration", norm_epsilons=[epsilon])
 
 
 def loaded(file: str, loader: str = "DefaultModelLoader") -> Seen:
@@ -161,7 +229,6 @@ ONE_BY_ONE = order(0, 1, 2, 3)
 STOP_TWO = answers(" 1", " ", " 13 .", stops=("5", "7", None))
 STOP_ONE = answers(" 1", " 7 .", " 13 .", stops=("5", None, None))
 STOP_BOTH: JSON = ["5", "7"]
-HASH, OTHER_HASH = ({"block_hash": name} for name in ("sha256", "sha256_cbor"))
 
 CASES = (
     Case("max_num_seqs", scheduling.max_num_seqs, 2, crowd(2), EIGHT, (crowd(1), crowd(4), crowd(2, prompts=2))),
@@ -203,9 +270,9 @@ CASES = (
         "prefix_caching_hash_algo",
         scheduling.prefix_hash,
         "sha256",
-        hits(192, scheduler=HASH),
-        hits(192, scheduler=OTHER_HASH),
-        (hits(0, scheduler=HASH), hits(192)),
+        hashed("sha256"),
+        hashed("sha256_cbor"),
+        (hashed("sha256", 0), replace(hashed("sha256_cbor"), read_back={"scheduler": {"block_hash": "sha256"}})),
     ),
     Case("priority", scheduling.priority, [1, 0, 3, 2], order(1, 0, 3, 2), ONE_BY_ONE, (order(3, 2, 1, 0),)),
     Case("scheduling_policy", scheduling.scheduling_policy, "priority", order(3, 2, 1, 0), ONE_BY_ONE),
@@ -318,14 +385,21 @@ CASES = (
     Case("grammar", requests.grammar, 'root ::= "red" | "blue"', REDS, SUMS, (answers("red", "green"),)),
     Case("json", requests.json_schema, {"enum": [10, 15]}, answers("10", "15"), SUMS, (answers("10", "11"), REDS)),
     Case("max_model_len", requests.max_model_len, 20, lengths(20, 18), lengths(35, 38), (lengths(24, 18),)),
-    Case("num_gpu_blocks_override", caches.blocks, 16, cache(blocks=16), cache(blocks=128), (cache(blocks=64), PLAIN)),
+    Case(
+        "num_gpu_blocks_override",
+        caches.blocks,
+        16,
+        holding(15, 16),
+        holding(40, 128),
+        (holding(20, 21), holding(40, 16), holding(15, 128), holding(15, 16, requests=15)),
+    ),
     Case(
         "kv_cache_memory_bytes",
         caches.cache_bytes,
         1000,
-        cache(bytes=960, blocks=10),
-        cache(bytes=1920, blocks=20),
-        (cache(bytes=480, blocks=5), cache(bytes=1100, blocks=10)),
+        holding(9, 10, 960),
+        holding(19, 20, 1920),
+        (holding(4, 5, 480), holding(9, 10, 1100), holding(19, 10, 960), holding(9, 10, 960, requests=9)),
     ),
     Case(
         "kv_cache_dtype=fp8",
@@ -343,22 +417,107 @@ CASES = (
         method("UnquantizedLinearMethod"),
         (method("Fp8PtpcOnlineLinearMethod"), method("Fp8PerTensorOnlineLinearMethod", 0.1)),
     ),
-    Case("enforce_eager", kernels.enforce_eager, True, compiled(0), compiled(1)),
+    Case("enforce_eager", kernels.enforce_eager, True, compiled(0), compiled(1), (compiled(0, layers=0),)),
+    Case("enforce_eager=False", kernels.enforce_eager, False, compiled(1), compiled(0), (compiled(1, layers=12),)),
+    Case("optimization_level=0", kernels.optimization_level, 0, compiled(0), compiled(1), (compiled(0, layers=0),)),
+    Case("optimization_level=2", kernels.optimization_level, 2, compiled(1), compiled(0), (compiled(1, layers=12),)),
     Case(
         "compilation.mode=2",
         kernels.compilation_mode,
         2,
         compiled(1, "DYNAMO_TRACE_ONCE"),
         compiled(0),
-        (compiled(0, "DYNAMO_TRACE_ONCE"), compiled(1, "VLLM_COMPILE")),
+        (
+            compiled(0, "DYNAMO_TRACE_ONCE"),
+            compiled(1, "VLLM_COMPILE"),
+            compiled(1, "DYNAMO_TRACE_ONCE", layers=12),
+        ),
     ),
     Case(
         "compilation.backend=inductor",
         kernels.compiler,
         "inductor",
-        compiled(1, num_aot_compiles=1),
-        compiled(1),
-        (compiled(0, num_aot_compiles=1),),
+        compiled(1, num_aot_compiles=1, operators=3),
+        compiled(1, operators=30),
+        (
+            compiled(0, num_aot_compiles=1, operators=3),
+            compiled(1, num_aot_compiles=1, operators=30),
+            compiled(1, operators=3),
+        ),
+    ),
+    Case(
+        "model_impl=transformers",
+        loading.model_impl,
+        "transformers",
+        called(THEIRS, WRAPPED_LAYER),
+        called(OURS, OWN_LAYER),
+        (called(THEIRS, OWN_LAYER), called(OURS, WRAPPED_LAYER), called(THEIRS, "torch.nn.Linear")),
+    ),
+    Case(
+        "model_impl=auto",
+        loading.model_impl,
+        "auto",
+        called(OURS, OWN_LAYER),
+        called(THEIRS, WRAPPED_LAYER),
+        (called(OURS, WRAPPED_LAYER),),
+    ),
+    Case("load_strategy", loading.load_strategy, "eager", opened("load"), opened("safe_open"), (opened(),)),
+    Case(
+        "trust_remote_code=True",
+        loading.remote_answers,
+        True,
+        answered("transformers_modules.own", 0.5, 9.0),
+        answered("transformers.models.qwen2", 1e-6, 0.0),
+        (
+            answered("transformers_modules.own", 0.5, 0.0),
+            answered("transformers_modules.own", 1e-6, 9.0),
+            answered("transformers.models.qwen2", 0.5, 9.0),
+        ),
+    ),
+    Case("enable_lora=True", adapters.enable_lora, True, roomy(9, 2), roomy(0, 1, room=False), (roomy(9, 1),)),
+    Case("enable_lora=False", adapters.enable_lora, False, roomy(0, 1, room=False), roomy(9, 1), (roomy(9, 1),)),
+    Case("max_loras=1", adapters.max_loras, 1, slots(1, 0, 1, 1), slots(2, 2, 2), (slots(1, 2), slots(1, 0))),
+    Case("max_loras=2", adapters.max_loras, 2, slots(2, 2, 1), slots(1, 1, 1), (slots(2, 1), slots(2, 3))),
+    Case("max_lora_rank", adapters.max_lora_rank, 32, ranks(r32=9), ranks(r16=9), (ranks(), ranks(r16=1, r32=8))),
+    Case(
+        "gpu_memory_utilization",
+        caches.memory_share,
+        0.5,
+        sharing(46, 56, declared=0.5),
+        sharing(6, 16, declared=0.1),
+        (sharing(46, 16, declared=0.5), sharing(6, 16, declared=0.5), sharing(56, 66, declared=0.5)),
+    ),
+    Case(
+        "gpu_memory_utilization on an accelerator",
+        caches.memory_share,
+        0.5,
+        sharing(46, 56, declared=0.5, device=True),
+        sharing(6, 16, declared=0.1, device=True),
+        (sharing(46, 16, declared=0.5, device=True),),
+    ),
+    Case(
+        "disable_sliding_window=True",
+        caches.sliding_window,
+        True,
+        windowed(None, 32, 32),
+        windowed(32, 512, 38),
+        (windowed(32, 32, 32), windowed(None, 512, 38), windowed(None, 32, 30)),
+    ),
+    Case(
+        "disable_sliding_window=False",
+        caches.sliding_window,
+        False,
+        windowed(32, 512, 38),
+        windowed(None, 32, 32),
+        (windowed(32, 512, 32), windowed(None, 512, 38)),
+    ),
+    Case(
+        "distributed_backend=mp",
+        processes.executor,
+        "mp",
+        worked("MultiprocExecutor", apart=True),
+        worked("UniProcExecutor", apart=False),
+        (worked("MultiprocExecutor", apart=False), worked("UniProcExecutor", apart=True)),
     ),
     Case(
         "performance_mode=interactivity",

@@ -226,6 +226,13 @@ def test_a_folder_beside_the_model_is_found_and_a_hub_id_is_left_alone(tmp_path:
         assert settings.unread() == []
 
 
+def test_an_adapter_for_each_prompt_is_found_as_one_for_all_is(tmp_path: Path) -> None:
+    (tmp_path / "model" / "adapter").mkdir(parents=True)
+    model = str(tmp_path / "model")
+    settings = Declared({"vllm.lora_request": ["adapter", "org/name"]})
+    assert arguments.lora_paths(settings, model) == [str(tmp_path / "model" / "adapter"), "org/name"]
+
+
 def test_priorities_are_handed_to_generate_as_they_are() -> None:
     declared = Declared({"vllm.priority": [3, 0, 1]})
     job = GenerateJob(declared, ("a", "b", "c"), 4, (0,), frozenset())

@@ -140,7 +140,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         adapters.max_loras,
         Value(1, contrast=2),
         Value(2),
-        companions={**_LORA, "vllm.lora_request": ["adapter", "adapter-16"] * 2},
+        companions={**_LORA, "vllm.lora_request": ["adapter", "adapter-16"]},
+        workload=workloads.LOOPING,
         variant=ADAPTERS,
     ),
     engine(
