@@ -107,7 +107,7 @@ def _as_it_arrives(rule: Mapping[str, Any], value: Any, run: Run) -> Any:
     if "member" in rule:
         return f"{rule['member']}.{value}"
     if rule.get("folder"):
-        return [_folder(each, run.model) for each in value] if isinstance(value, list) else _folder(value, run.model)
+        return _folders(rule, value, run.model)
     if rule.get("vocabulary"):
         size = int(json.loads((Path(run.model) / "config.json").read_text())["vocab_size"])
         bias = {int(token): float(item) for token, item in value.items()}
@@ -115,6 +115,13 @@ def _as_it_arrives(rule: Mapping[str, Any], value: Any, run: Run) -> Any:
     if rule.get("by_prompt") and isinstance(value, list):
         return OneOf(value)
     return value
+
+
+def _folders(rule: Mapping[str, Any], value: Any, model: str) -> Any:
+    if not isinstance(value, list):
+        return _folder(value, model)
+    folders = [_folder(each, model) for each in value]
+    return OneOf(folders) if rule.get("by_prompt") else folders
 
 
 class OneOf:
