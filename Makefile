@@ -13,6 +13,8 @@ IDLE ?=
 BUDGET ?=
 RESULTS ?=
 VERSIONS ?=
+PARTS ?=
+WRITE ?=
 VLLM_VERSION ?=
 ASKED := $(foreach version,$(VERSIONS) $(if $(VLLM_VERSION),vllm=$(VLLM_VERSION)),--version '$(version)')
 FILE := $(if $(RESULTS),--results '$(RESULTS)')
@@ -33,6 +35,7 @@ help: ## Show this help
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
+	@echo "  Of bench:                    PARTS=\"sample scaling large sampling matrix\"  WRITE=docs/benchmarks.md"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
 
@@ -87,8 +90,9 @@ format: harness ## Format the code and mend what lint can mend
 model: setup ## Train the shipped model again (about 3 minutes on 2 cores)
 	@PYTHONPATH=. .venvs/pytorch/bin/python scripts/train_model.py --out models/tiny
 
-bench: setup ## Print what runs cost: one process per case against one host, then the whole matrix
-	@PYTHONPATH=scripts .venv/bin/python -m bench $(if $(BACKENDS),--backends $(BACKENDS))
+bench: setup ## Print what runs cost: one process per case against ours, more slots, 10 000 cells
+	@PYTHONPATH=scripts .venv/bin/python -m bench $(if $(BACKENDS),--backends $(BACKENDS)) \
+	  $(foreach part,$(PARTS),--part $(part)) $(if $(WRITE),--write $(WRITE))
 
 clean: ## Remove environments and caches, keep reports
 	@rm -rf .venv .venvs .cache .mypy_cache .ruff_cache .pytest_cache

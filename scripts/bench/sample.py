@@ -1,4 +1,4 @@
-"""The cells that both ways of running are compared on: of each backend 8 that share its base engine, 4 that do not."""
+"""The cells that the ways of running are compared on: spread evenly over a backend's column, as it is declared."""
 
 from __future__ import annotations
 
@@ -9,54 +9,23 @@ from harness.columns import plan_cells
 from harness.plan import Cell
 from harness.project import Project
 
-SAMPLE: Final[Mapping[str, tuple[str, ...]]] = {
-    "pytorch": (
-        "max_output_tokens=4",
-        "batching.batch_size=3",
-        "decoder.temperature=0.5",
-        "decoder.top_k=5",
-        "decoder.top_p=0.5",
-        "decoder.min_p=0.1",
-        "decoder.repetition_penalty=1.3",
-        "pytorch.use_cache=False",
-        "fp_precision=bfloat16",
-        "pytorch.attn_implementation=eager",
-        "pytorch.load_in_4bit=True",
-        "pytorch.revision=alt",
-    ),
-    "vllm": (
-        "max_output_tokens=4",
-        "batching.batch_size=3",
-        "decoder.temperature=0.5",
-        "decoder.top_k=5",
-        "decoder.top_p=0.5",
-        "vllm.n=3",
-        "vllm.logprobs=5",
-        "vllm.presence_penalty=1.5",
-        "fp_precision=bfloat16",
-        "vllm.block_size=64",
-        "vllm.enable_prefix_caching=False",
-        "vllm.max_num_seqs=1",
-    ),
+COMPILING: Final[Mapping[str, str]] = {
+    "pytorch": "torch_compile or flex_attention or parallel or num_processes",
+    "vllm": "compilation or optimization_level or enforce_eager or parallel or distributed_backend",
 }
-"""Backend to rows of its column. None of them compiles or starts several processes."""
+"""Cells that compile or start several processes, as `-k` expressions: upstream's own cost, measured apart."""
 
 
-class UnknownCellError(RuntimeError):
-    """A row of the sample is no cell any more."""
+def sample(project: Project, backend: str, count: int) -> list[Cell]:
+    """`count` cells of a backend, in page order, as `make matrix` would plan them here.
 
-
-def sample(project: Project, backend: str) -> list[Cell]:
-    """The cells of a backend's sample, as `make matrix` would plan them here.
-
-    Raises:
-        UnknownCellError: a row is not in the plan.
+    Left out are those that compile or start several processes, and those that need what a machine may lack.
     """
-    planned = {cell.row: cell for cell in plan_cells(project, backend, None)}
-    wanted = SAMPLE.get(backend, ())
-    if unknown := [row for row in wanted if row not in planned]:
-        raise UnknownCellError(
-            f"{backend}: no cell is called {', '.join(unknown)}. `paramatrix cases --backends {backend}` lists the "
-            f"{len(planned)} planned ones; scripts/bench/sample.py names those to compare on."
-        )
-    return [planned[row] for row in wanted]
+    slow = [word for word in COMPILING.get(backend, "").split(" or ") if word]
+    cells = [
+        cell
+        for cell in plan_cells(project, backend, None)
+        if not cell.needs and not cell.not_applicable and not any(word in cell.id for word in slow)
+    ]
+    count = min(count, len(cells))
+    return [cells[(2 * number + 1) * len(cells) // (2 * count)] for number in range(count)]

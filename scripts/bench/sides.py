@@ -1,23 +1,30 @@
-"""The same cells in one process per case, as most harnesses run them, and on one host, as this one does.
+"""The same cells in one process per case, as most harnesses run them, and by our own command, cold and warm.
 
-Both ways run and judge a cell by the same code. They differ in how long a host lives: for one cell, which
-imports the library, loads what the cell needs, runs treated and control and leaves; or for all of them.
+All ways run and judge a cell by the same code. They differ in how long a host lives: for one cell, which imports
+the library, loads what the cell needs, runs treated and control and leaves; or for all of them. Warm is the same
+command once more, with the results of the first at hand.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
+from bench import commands
+from bench.memory import Peak
+from harness import store
 from harness.experiment import REUSED, Experiment, Result
 from harness.host import BackendHost
 from harness.jsontypes import JSON
 from harness.plan import Cell
 from harness.project import Project
 from harness.variants import Variants
-from harness.verdict import Verdict
+from harness.verdict import Cause
 
 
 @dataclass(slots=True)
@@ -33,15 +40,20 @@ class Cost:
     upstream_s: float = 0.0
     """Inside the library's own load and generate calls."""
     wall_s: float = 0.0
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    peak_mib: float = 0.0
+    """Of all processes together."""
+    measured: int = 0
+    """Cells that were run, not taken over from earlier results."""
+    causes: dict[str, Cause] = field(default_factory=dict)
 
     def add(self, cell: Cell, result: Result) -> None:
         """Count a judged cell."""
         made = [made.attempt for made in result.attempts if made.outcome != REUSED]
         self.cells += 1
+        self.measured += 1
         self.engines += sum(attempt.new_engine for attempt in made)
         self.upstream_s += sum(attempt.upstream_s for attempt in made)
-        self.verdicts[cell.row] = result.verdict
+        self.causes[cell.id] = result.verdict.cause
 
     @property
     def per_minute(self) -> float:
@@ -49,9 +61,31 @@ class Cost:
         return 60.0 * self.cells / self.wall_s
 
     @property
-    def share(self) -> float:
-        """Import and upstream calls, of the wall time."""
-        return (self.import_s + self.upstream_s) / self.wall_s
+    def overhead_s(self) -> float:
+        """What is neither import nor upstream's calls."""
+        return self.wall_s - self.import_s - self.upstream_s
+
+    @property
+    def row(self) -> list[str]:
+        """One line of the table."""
+        counts = [str(count) for count in (self.cells, self.measured, self.hosts, self.engines)]
+        seconds = [f"{value:.1f}" for value in (self.import_s, self.upstream_s, self.overhead_s, self.wall_s)]
+        return [self.name, *counts, *seconds, f"{self.per_minute:.1f}", f"{self.peak_mib:.0f}"]
+
+
+HEADINGS: Final = (
+    "way of running",
+    "cells",
+    "of them run",
+    "hosts",
+    "engines",
+    "import s",
+    "upstream s",
+    "overhead s",
+    "wall s",
+    "cells/min",
+    "peak MiB",
+)
 
 
 class Sides:
@@ -71,18 +105,35 @@ class Sides:
 
     def one_process_per_case(self, cells: Sequence[Cell]) -> Cost:
         """A host for every cell."""
-        cost = Cost(f"{self.backend}: process per case")
-        for cell in cells:
-            with self._host(cost) as experiment:
-                cost.add(cell, experiment.run(cell))
+        cost = Cost(f"{self.backend}, one process per case")
+        with Peak(os.getpid()) as peak:
+            for cell in cells:
+                with self._host(cost) as experiment:
+                    cost.add(cell, experiment.run(cell))
+        cost.peak_mib = peak.mib
         return cost
 
-    def one_host(self, cells: Sequence[Cell]) -> Cost:
-        """A host for all cells, which keeps engines and controls."""
-        cost = Cost(f"{self.backend}: one host")
-        with self._host(cost) as experiment:
-            for cell in cells:
-                cost.add(cell, experiment.run(cell))
+    def ours(self, name: str, cells: Sequence[Cell], results: Path) -> Cost:
+        """`paramatrix run` into a results file, which it may find there from before.
+
+        Raises:
+            RunFailedError: it did not judge them.
+            StoreError: what it wrote cannot be read.
+        """
+        before = set(store.read(results).runs) if results.exists() else set()
+        chosen = [word for cell in cells for word in ("--cell", cell.id)]
+        out = ["--out", str(results), "--pages", str(results.parent)]
+        command = ["-m", "harness.cli", "run", "--backends", self.backend, *chosen, *out]
+        # 1: a verdict other than the accepted one: measured all the same, and `differing` compares
+        ran = commands.run(command, self.project.root, codes=(0, 1))
+        records = list(store.read(results).cells.values())
+        own = [record for record in records if record.run not in before]
+        cost = Cost(f"{self.backend}, {name}", cells=len(cells), measured=len(own), hosts=int(bool(own)))
+        cost.engines = sum(a.new_engine for record in own for a in record.attempts if a.outcome != REUSED)
+        cost.import_s = sum(record.timing.queue_s for record in own)
+        cost.upstream_s = sum(record.timing.upstream_s for record in own)
+        cost.wall_s, cost.peak_mib = ran.wall_s, ran.peak_mib
+        cost.causes = {record.cell: record.cause for record in records}
         return cost
 
     @contextmanager
@@ -100,9 +151,9 @@ class Sides:
 
 
 def differing(one: Cost, other: Cost) -> list[str]:
-    """Cells that the two ways judged differently: there should be none."""
+    """Cells that two ways judged differently: there should be none."""
     return [
-        f"{row}: {verdict.cause} in {one.name}, {other.verdicts[row].cause} in {other.name}"
-        for row, verdict in one.verdicts.items()
-        if other.verdicts[row].cause is not verdict.cause
+        f"{cell}: {cause} in {one.name}, {other.causes[cell]} in {other.name}"
+        for cell, cause in one.causes.items()
+        if cell in other.causes and other.causes[cell] is not cause
     ]

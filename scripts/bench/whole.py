@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from bench.commands import RunFailedError
 from harness import store
 from harness.experiment import REUSED
 from harness.host import BackendHost
@@ -16,16 +16,7 @@ from harness.plan import build
 from harness.project import Project
 from harness.records import CellRecord
 
-COMPILING: Final[Mapping[str, str]] = {
-    "pytorch": "torch_compile or flex_attention or parallel or num_processes",
-    "vllm": "compilation or optimization_level or enforce_eager or parallel or distributed_backend",
-}
-"""Cells that compile or start several processes, as `-k` expressions: upstream's own cost, measured apart."""
 STARTS: Final = 9
-
-
-class RunFailedError(RuntimeError):
-    """A run of the matrix did not come to its end."""
 
 
 def measure(project: Project, backend: str, expression: str, folder: Path) -> tuple[float, list[CellRecord]]:
@@ -39,7 +30,7 @@ def measure(project: Project, backend: str, expression: str, folder: Path) -> tu
     command = [sys.executable, "-m", "harness.cli", "run", "--backends", backend, "-k", expression]
     began = time.perf_counter()
     done = subprocess.run(
-        [*command, "--results", str(results)], cwd=project.root, capture_output=True, text=True, check=False
+        [*command, "--out", str(results)], cwd=project.root, capture_output=True, text=True, check=False
     )
     wall = time.perf_counter() - began
     if done.returncode != 0:
