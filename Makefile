@@ -7,6 +7,7 @@ K ?=
 CELL ?=
 MODEL ?=
 WORKERS ?=
+FRESH ?=
 WINDOW ?=
 REPEATS ?=
 IDLE ?=
@@ -32,6 +33,7 @@ help: ## Show this help
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
 	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
+	@echo "  Of matrix, besides:          FRESH=1                 run also cells whose inputs did not change"
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
@@ -47,7 +49,8 @@ setup: harness ## Make the harness environment and one environment per backend
 
 matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
 	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
-	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) $(FILE)
+	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) \
+	  $(if $(FRESH),--fresh) $(FILE)
 
 energy: setup ## Measure what the values that passed cost, each against its control
 	@$(PARAMATRIX) energy $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") $(if $(CELL),--cell '$(CELL)') \

@@ -114,6 +114,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     ] = None,
     shard: Annotated[str | None, typer.Option(help="INDEX/COUNT: that part of --plan, without pages.")] = None,
     plan: Annotated[Path | None, typer.Option(help="What `paramatrix plan` printed.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run also the cells whose inputs did not change.")] = False,
 ) -> None:
     """Measure the matrix, or a part of it, and write the pages."""
     chosen_by_hand = {"--backends": backends, "--version": version, "-k": k, "--cell": cell, "--model": model}
@@ -128,6 +129,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
     _demand(project, asked_for)
     # paths are meant from where the user stands, pytest starts in the project
     target = (out or project.results).absolute()
+    if target.exists() and (aside := store.mend(target)):
+        typer.echo(f"{target}: its last line was torn, by a run that was killed: it is now in {aside}", err=True)
     known = store.read(target) if target.exists() else store.Results()
     names = asked_for or (list(MODULES) if part else _every_column(project, known))
     pages_folder = (pages_folder or target.parent).absolute()
@@ -152,6 +155,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
             *([f"--matrix-model={model}"] if model else []),
             *(["-k", k] if k else []),
             *(["-n", workers] if workers else []),
+            *(["--matrix-fresh"] if fresh else []),
         ],
         plugins=[chosen] if chosen else [],
     )

@@ -33,6 +33,7 @@ def run_record(
     narrowed: bool,
     root: Path,
     shard: Shard | None = None,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """The header of a run that starts now.
 
@@ -45,6 +46,7 @@ def run_record(
         narrowed: only a part of the matrix was asked for.
         root: the project, for the commit.
         shard: the part of a plan that it is.
+        fingerprints: cell to the digest of all that decides it, of every planned cell of these backends.
     """
     return RunRecord(
         run=run,
@@ -55,6 +57,7 @@ def run_record(
         sections=list(sections),
         planned=[Planned(cell=c.id, backend=c.backend, row=c.row, section=c.section) for c in cells],
         shard=shard,
+        fingerprints=dict(fingerprints or {}),
     )
 
 

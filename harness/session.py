@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -126,13 +127,17 @@ def column_models(cells: Iterable[Cell]) -> dict[str, str]:
 
 def snapshots(project: Project, backends: list[str]) -> dict[str, Mapping[str, JSON] | str]:
     """What each backend's interpreter says of itself, or why it says nothing."""
-    found: dict[str, Mapping[str, JSON] | str] = {}
-    for backend in backends:
+    if not backends:
+        return {}
+
+    def ask(backend: str) -> Mapping[str, JSON] | str:
         try:
-            found[backend] = project.launcher(backend).describe(backend)
+            return project.launcher(backend).describe(backend)
         except HostUnavailable as error:
-            found[backend] = Redactor(project.root).text(str(error))
-    return found
+            return Redactor(project.root).text(str(error))
+
+    with ThreadPoolExecutor(len(backends)) as pool:  # each waits for a process of its own
+        return dict(zip(backends, pool.map(ask, backends), strict=True))
 
 
 def record(cell: Cell, result: Result, energy: EnergyRecord, *, run: str, queue_s: float, wall_s: float) -> CellRecord:

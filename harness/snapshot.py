@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import shutil
@@ -10,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from harness.jsontypes import JSON
 
@@ -21,11 +24,16 @@ def snapshot(distributions: Iterable[str]) -> dict[str, JSON]:
 
     Memory is in bytes. GPUs come from `nvidia-smi`, so no CUDA context is made.
     """
+    there = list(metadata.distributions())
+    contents, unknown = installed_contents(there)
     return {
         "python": platform.python_version(),
+        "build": sys.version,
         "platform": platform.platform(),
         "packages": {name: version(name) for name in distributions},
-        "installed": dict(sorted(_installed().items())),
+        "installed": dict(sorted(_installed(there).items())),
+        "contents": contents,
+        "unknown": list(unknown),
         "cpu": _cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -52,12 +60,70 @@ def is_stand_in(version: str | None) -> bool:
     return version is not None and STAND_IN in version.partition("+")[2].split(".")
 
 
-def _installed() -> dict[str, JSON]:
-    return {
-        name.lower().replace("_", "-"): item.version
-        for item in metadata.distributions()
-        if (name := item.metadata["Name"])
-    }
+def _installed(there: Iterable[metadata.Distribution]) -> dict[str, JSON]:
+    # the first of a name is the one that is imported
+    found: dict[str, JSON] = {}
+    for item in there:
+        if name := item.metadata["Name"]:
+            found.setdefault(_normal(name), item.version)
+    return found
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+OWN = "paramatrix"
+"""Our own distribution: what of its files matters is told by their imports."""
+
+
+def installed_contents(there: Iterable[metadata.Distribution]) -> tuple[str, tuple[str, ...]]:
+    """A digest of all that is installed; and the names of what cannot be told from another state of it.
+
+    A distribution is told by its RECORD, which has a hash of every file that was installed. One that is installed as
+    a link to a folder of sources is told by the names, sizes and times of the files there. A file that somebody
+    edits in an installed package is not seen.
+    """
+    lines, unknown = [], []
+    for item in there:
+        name = _normal(item.metadata["Name"] or "")
+        if name == OWN:
+            continue
+        folder = _linked(item)
+        told = _states(folder) if folder else item.read_text("RECORD")
+        if told is None:
+            unknown.append(name)
+        lines.append(f"{name} {item.version} {hashlib.sha256((told or '').encode()).hexdigest()}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(), tuple(sorted(unknown))
+
+
+def _linked(item: metadata.Distribution) -> Path | None:
+    """The folder of sources that an editable installation points at.
+
+    Source: https://packaging.python.org/en/latest/specifications/direct-url/
+    """
+    try:
+        told = json.loads(item.read_text("direct_url.json") or "{}")
+        if told["dir_info"]["editable"]:
+            return Path(unquote(urlsplit(told["url"]).path))
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _states(folder: Path) -> str | None:
+    """Name, size and time of every file in a folder of sources; None where there are none."""
+    lines = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for name in files:
+            path = Path(place, name)
+            try:
+                state = path.lstat()
+            except OSError:  # it has just gone
+                continue
+            lines.append(f"{path.relative_to(folder)} {state.st_size} {state.st_mtime_ns}")
+    return "\n".join(sorted(lines)) or None
 
 
 def _cpu_name() -> str:

@@ -197,17 +197,56 @@ def _lines(path: Path, data: bytes) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
+def mend(path: Path) -> Path | None:
+    """Set a torn last line aside where no run is writing; the file it is in now, or None if none was torn.
+
+    Raises:
+        StoreError: another run is writing it, or it cannot be written.
+    """
+    try:
+        fd = _open_alone(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        return repair(path)
+    finally:
+        os.close(fd)
+
+
 def repair(path: Path) -> Path | None:
-    """Move a torn last line into a file beside the results; that file, or None if none was torn."""
+    """Move a torn last line into a file beside the results; that file, or None if none was torn.
+
+    Torn is also a line of which the disk kept the end alone. One that lacks nothing but its end is whole.
+    """
     data = path.read_bytes()
-    if not data or data.endswith(b"\n"):
+    whole, last = _last(data)
+    if _is_json(last):
+        if not data.endswith(b"\n"):
+            replace(path, data + b"\n")
         return None
-    whole, _, torn = data.rpartition(b"\n")
     aside = path.with_name(path.name + ".torn")
     with aside.open("ab") as file:
-        file.write(torn + b"\n")
-    replace(path, whole + b"\n" if whole else b"")
+        file.write(last + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    replace(path, whole)
     return aside
+
+
+def _last(data: bytes) -> tuple[bytes, bytes]:
+    """A file's last line without its end, and what stands before it."""
+    start = data.rfind(b"\n", 0, len(data) - 1) + 1
+    return data[:start], data[start:].removesuffix(b"\n")
+
+
+def _is_json(line: bytes) -> bool:
+    if not line.strip(b" \r"):
+        return True  # nothing there: a blank line is passed over
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def dump(record: RunRecord | OfCell) -> bytes:
@@ -217,7 +256,7 @@ def dump(record: RunRecord | OfCell) -> bytes:
 
 
 class Writer:
-    """Appends records; each is on its way to the disk, whole, before the next begins."""
+    """Appends records; each is on the disk, whole, before the next begins."""
 
     def __init__(self, path: Path, table: type[Table[Any]] = Results) -> None:
         """Open `path`, a file of `table`, for appending.
@@ -236,10 +275,11 @@ class Writer:
                 "Make the folder writable or choose another file with --results."
             ) from None
         try:
-            table.read(path)
+            self.found = table.read(path)
         except StoreError:
             os.close(self._fd)
             raise
+        self._appended = False
 
     def append(self, record: RunRecord | OfCell) -> None:
         """Write one record in a single call, so that a killed run leaves whole lines.
@@ -252,13 +292,16 @@ class Writer:
             written = os.write(self._fd, line)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from None
+        self._appended = True
         if written != len(line):
             raise StoreError(f"{self.path}: only {written} of {len(line)} bytes were written. Is the disk full?")
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Rewrite the file without superseded records, then let others write it."""
         try:
-            compact(self.path, self.table)
+            if self._appended:
+                compact(self.path, self.table)
         finally:
             os.close(self._fd)
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
-import importlib.util
-import inspect
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from harness.declare import Variant
+from harness.fingerprint.values import Teller
 from harness.plan import Run
 
 
@@ -43,7 +39,9 @@ class Variants:
 
     def _build(self, variant: Variant, shipped: Path) -> Mapping[str, str]:
         try:
-            final = self.cache / f"{variant.name}-{model_hash(shipped)}-{_source_hash(variant)}"
+            # another one when the code that builds it changes, or what it was given
+            digest = Teller(self.cache).tell(variant.build)[:8]
+            final = self.cache / f"{variant.name}-{model_hash(shipped)}-{digest}"
             self.cache.mkdir(parents=True, exist_ok=True)
             # Always through a folder of our own: another process may be building the same one.
             scratch = Path(tempfile.mkdtemp(prefix=f"{variant.name}-", dir=self.cache))
@@ -59,59 +57,6 @@ class Variants:
                 shutil.rmtree(scratch, ignore_errors=True)
         except Exception as error:  # building a variant is a project's own code: whatever it raises
             raise VariantError(f"cannot build the model variant {variant.name!r} from {shipped}: {error}") from error
-
-
-def _source_hash(variant: Variant) -> str:
-    """Changes when the code that builds a variant does, or the arguments that a `partial` gives it.
-
-    The code is the builder's module and those of its own package that it imports, directly or not.
-    """
-    digest = hashlib.sha256()
-    build: object = variant.build
-    while isinstance(build, functools.partial):
-        digest.update(repr((build.args, sorted(build.keywords.items()))).encode())
-        build = build.func
-    for source in _sources(build):
-        digest.update(source)
-    return digest.hexdigest()[:8]
-
-
-def _sources(build: Any) -> list[bytes]:
-    """What the file of a builder holds, and those that it imports from its own top-level package."""
-    package = build.__module__.partition(".")[0]
-    found: dict[str, bytes] = {}
-    waiting = {build.__module__: Path(inspect.getfile(build if inspect.isroutine(build) else type(build)))}
-    while waiting:
-        module, path = waiting.popitem()
-        found[module] = path.read_bytes()
-        home = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        for name in _imports(found[module], home, package):
-            if name not in found and (source := _file(name)):
-                waiting[name] = source
-    return [found[module] for module in sorted(found)]
-
-
-def _imports(source: bytes, home: str, package: str) -> Iterator[str]:
-    """The modules of `package` that a module in `home` imports: of `from a import b` a.b, if it is one."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), home)
-            names = [f"{origin}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.partition(".")[0] == package:
-                yield name if _file(name) else name.rpartition(".")[0]
-
-
-def _file(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ImportError:  # not a module but a name in one
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
 
 
 def model_hash(folder: Path) -> str | None:

@@ -66,7 +66,7 @@ def edit(project: Path, pattern: str, replacement: str) -> None:
 
 
 def measure(project: Path, *arguments: str) -> tuple[int, str]:
-    process = projects.start(project, "pytest", "-q", *arguments)
+    process = projects.start(project, "pytest", "-q", "--matrix-fresh", *arguments)
     out, err = process.communicate(timeout=300)
     assert "INTERNALERROR" not in out + err
     return process.returncode, out + err

@@ -126,7 +126,7 @@ def test_without_its_backend_every_cell_says_what_is_missing(pytester: pytest.Py
 def test_a_selection_replaces_its_cells_and_keeps_the_others(toy: pytest.Pytester, workers: str) -> None:
     toy.runpytest_subprocess()
     before = projects.results(toy.path)
-    assert toy.runpytest_subprocess("-n", workers, "-k", "top_k and not 50").ret == pytest.ExitCode.OK
+    assert toy.runpytest_subprocess("-n", workers, "-k", "top_k and not 50", "--matrix-fresh").ret == pytest.ExitCode.OK
     after = projects.results(toy.path)
     assert after.latest is not None
     assert after.latest.narrowed
@@ -143,7 +143,7 @@ def test_an_exact_cell_can_be_named(toy: pytest.Pytester) -> None:
 
 def test_the_last_failed_are_the_cells_that_failed(toy: pytest.Pytester) -> None:
     toy.runpytest_subprocess()
-    result = toy.runpytest_subprocess("--lf", "-v")
+    result = toy.runpytest_subprocess("--lf", "-v", "--matrix-fresh")
     result.stdout.fnmatch_lines(["*passthrough_kwargs=raise* FAILED*", "*1 failed*"])
     result.stdout.no_fnmatch_line("*top_k*")
 
@@ -151,7 +151,7 @@ def test_the_last_failed_are_the_cells_that_failed(toy: pytest.Pytester) -> None
 def test_junit_and_html_reports_are_written(toy: pytest.Pytester) -> None:
     for workers in ("0", "2"):
         result = toy.runpytest_subprocess(
-            "-n", workers, "--junitxml=junit.xml", "--html=report.html", "--self-contained-html"
+            "-n", workers, "--matrix-fresh", "--junitxml=junit.xml", "--html=report.html", "--self-contained-html"
         )
         assert result.ret == pytest.ExitCode.OK
         suite = ET.parse(toy.path / "junit.xml").getroot()[0]  # noqa: S314 - our own file
@@ -318,7 +318,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line(tmp_path: Path) -> None
     results = folder / "reports" / "results.jsonl"
     limit = results.stat().st_size * 5 // 4
     done = subprocess.run(
-        [sys.executable, "-m", "pytest"],
+        [sys.executable, "-m", "pytest", "--matrix-fresh"],
         cwd=folder,
         env=projects.environment(),
         capture_output=True,

@@ -227,7 +227,7 @@ def meaning(results: Results) -> dict[str, Any]:
     }
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(histories(), histories())
 def test_compaction_changes_nothing_that_is_read(path: Path, before: list[Record], after: list[Record]) -> None:
     write(path, *before)

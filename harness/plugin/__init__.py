@@ -13,6 +13,7 @@ from harness.plugin import options
 from harness.plugin.asked import MEASURE, cell_of, cells_of, project_of, run_id
 from harness.plugin.chosen import INPUT, Chosen
 from harness.plugin.recorder import Recorder
+from harness.plugin.reuse import Reuse
 from harness.records import CellRecord
 from harness.replay import conclude
 from harness.session import Session, column_models
@@ -43,11 +44,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
             config.pluginmanager.register(EnergyRecorder(config), "paramatrix-recorder")
             return
-        recorder = Recorder(config)
+        reuse = Reuse(config)
+        recorder = Recorder(config, reuse)
+        config.pluginmanager.register(reuse, "paramatrix-reuse")
         config.pluginmanager.register(recorder, "paramatrix-recorder")
         if config.getoption("htmlpath", None):
             html = MatrixHtml(lambda: project_of(config).templates, recorder.run_of)
             config.pluginmanager.register(html, "paramatrix-html")
+    else:
+        config.pluginmanager.register(Reuse(config), "paramatrix-reuse")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -19,6 +19,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--matrix-model", help="model folder or hub id that every cell loads")
     group.addoption("--matrix-version", action="append", help="BACKEND=VERSION: that column in its other environment")
     group.addoption("--matrix-results", help="results file to append to (default: the project's)")
+    group.addoption("--matrix-fresh", action="store_true", help="run also the cells whose inputs did not change")
     group.addoption("--matrix-progress", action="store_true", help="one progress line a cell instead of letters")
     group.addoption("--energy", action="store_true", help="measure what cells cost instead of judging them")
     group.addoption("--energy-budget", metavar="FILE", help="YAML: fail where a cell or a config costs more than this")

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import expectation_files, store
 from harness.expectations import ExpectationsError
+from harness.fingerprint.reusable import says_more
 from harness.plugin.asked import RUN, SHARD, cell_of, cells_of, project_of
 from harness.progress import Progress
 from harness.provenance import new_run_id, run_record
 from harness.records import CellRecord
-from harness.session import column_models, snapshots
+from harness.session import column_models
 from harness.verdict import Outcome
 from harness.watch import Watch
 
 if TYPE_CHECKING:
+    from harness.plugin.reuse import Reuse
     from harness.records import RunRecord
 
 
 class Recorder:
     """The side that writes: one per run, in the controller."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, reuse: Reuse) -> None:
         self.config = config
+        self.reuse = reuse
         self.header: RunRecord | None = None
         self.writer: store.Writer | None = None
         self.watch: Watch | None = None
         self.progress: Progress | None = None
+        self.changed = 0
+        """Outcomes that were re-used, and are not those that were accepted."""
         self.findings = 0
         self.failures = 0
 
@@ -69,26 +73,35 @@ class Recorder:
             return
         project = project_of(self.config)
         backends = list(dict.fromkeys(cell.backend for cell in cells))
+        known = self.reuse.known(backends)
+        shard = self.config.stash.get(SHARD, None)
+        # a shard speaks of its own cells alone: the others are measured on other machines
+        told = wanted if shard else {cell.id for cell in everything if cell.backend in backends}
         self.header = run_record(
             cells,
             run=self._run(),
-            backends=snapshots(project, backends),
+            backends={name: known.snapshots[name] for name in backends},
             models=column_models(cells),
             sections=project.matrix().sections,
             narrowed=any(cell.backend in backends and cell.id not in wanted for cell in everything),
             root=project.root,
-            shard=self.config.stash.get(SHARD, None),
+            shard=shard,
+            fingerprints={cell: mark for cell, mark in known.fingerprints.items() if cell in told},
         )
-        chosen = self.config.getoption("--matrix-results")
+        reused = [known.reused[cell.id] for cell in cells if cell.id in known.reused]
         try:
-            known = expectation_files.read_all(project.expectations)
-            self.watch = Watch(known, self.header, everything, installed=project.installed())
-            self.writer = store.Writer(Path(chosen) if chosen else project.results)
-            self.writer.append(self.header)
+            accepted = expectation_files.read_all(project.expectations)
+            self.watch = Watch(accepted, self.header, everything, installed=project.installed())
+            self.writer = store.Writer(self.reuse.results)
+            if len(reused) < len(cells) or says_more(self.writer.found, self.header):
+                self.writer.append(self.header)
         except (store.StoreError, ExpectationsError) as error:
             raise pytest.UsageError(str(error)) from None
-        if self.config.getoption("--matrix-progress"):
-            self.progress = Progress(len(cells))
+        # an outcome that is not accepted fails a run that re-uses it as well
+        self.changed = [self.watch.take(record) for record in reused].count(True)
+        self.reuse.tell(cell.id for cell in cells)
+        if self.config.getoption("--matrix-progress") and len(reused) < len(cells):
+            self.progress = Progress(len(cells) - len(reused))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """With xdist a run goes on after a file that cannot be collected; that must not end green."""
@@ -107,6 +120,8 @@ class Recorder:
         if text is None:
             return
         record = CellRecord.model_validate(json.loads(text))
+        if self.header:
+            record = record.model_copy(update={"fingerprint": self.header.fingerprints.get(record.cell)})
         changed = self.watch is not None and self.watch.take(record)
         self.findings += report.failed and record.verdict is Outcome.FAIL and not changed
         if self.writer:
@@ -142,7 +157,7 @@ class Recorder:
                 self.writer.close()
             except store.StoreError as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
-        problems = self._tell_expectations()
+        problems = self._tell_expectations() or self.changed > 0
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self.findings == self.failures:
             session.exitstatus = pytest.ExitCode.OK
         if session.exitstatus == pytest.ExitCode.OK and problems:
@@ -152,8 +167,8 @@ class Recorder:
         """Say what was not as accepted; whether that fails a run in which every test is well."""
         if self.watch is None:
             return False
-        # with progress lines pytest shows no failures of its own
-        lines = self.watch.lines(evidence=self.progress is not None)
+        # with progress lines pytest shows no failures of its own, nor are those of tests that were not run
+        lines = self.watch.lines(evidence=self.progress is not None or self.changed > 0)
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if lines and terminal:
             terminal.ensure_newline()

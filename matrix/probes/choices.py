@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from harness.config import PRESETS
+from harness.config.presets import PRESETS
 from harness.declare import Effect, Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.scores import number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.backends.base import Step
-from harness.config import PRESETS
+from harness.config.presets import PRESETS
 from harness.declare import Effect, Probe, Seen, Shown
 from harness.jsontypes import JSON
 from matrix.variants.generation import DEFAULTS as GENERATION_DEFAULTS
