@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import statistics
-import subprocess
 from typing import Any
 
 import pytest
@@ -95,18 +92,8 @@ def results() -> dict[str, Any]:
     """All scenarios, run by one process of the backend's interpreter."""
     if not PYTHON.exists():
         pytest.fail(f"no PyTorch environment at {PYTHON}: `make setup` creates it")
-    finished = subprocess.run(
-        [PYTHON, "-m", "tests.scenario", "pytorch"],
-        input=json.dumps({name: {"model": MODEL, **scenario} for name, scenario in SCENARIOS.items()}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    loaded: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return loaded
+    asked = {name: {"model": MODEL, **scenario} for name, scenario in SCENARIOS.items()}
+    return interpreters.scenarios(PYTHON, "pytorch", asked)
 
 
 def tokens(job: dict[str, Any]) -> list[list[int]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from typing import Any
 
 import pytest
@@ -72,18 +69,8 @@ def results() -> dict[str, Any]:
     python = interpreters.vllm()
     if not python.exists():
         pytest.skip(f"no vLLM interpreter at {python}: `make setup BACKENDS=vllm` makes it")
-    finished = subprocess.run(
-        [python, "-m", "tests.scenario", "vllm"],
-        input=json.dumps({name: {"model": MODEL, **scenario} for name, scenario in SCENARIOS.items()}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    loaded: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return loaded
+    asked = {name: {"model": MODEL, **scenario} for name, scenario in SCENARIOS.items()}
+    return interpreters.scenarios(python, "vllm", asked)
 
 
 @pytest.fixture(scope="module")
