@@ -8,6 +8,8 @@ CELL ?=
 MODEL ?=
 WORKERS ?=
 FRESH ?=
+REPEAT ?=
+ORDER ?=
 WINDOW ?=
 REPEATS ?=
 IDLE ?=
@@ -34,6 +36,7 @@ help: ## Show this help
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
 	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
 	@echo "  Of matrix, besides:          FRESH=1                 run also cells whose inputs did not change"
+	@echo "                               REPEAT=3 ORDER=random judge each cell three times, at random"
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
@@ -50,7 +53,7 @@ setup: harness ## Make the harness environment and one environment per backend
 matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
 	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
 	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) \
-	  $(if $(FRESH),--fresh) $(FILE)
+	  $(if $(FRESH),--fresh) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORDER),--order $(ORDER)) $(FILE)
 
 energy: setup ## Measure what the values that passed cost, each against its control
 	@$(PARAMATRIX) energy $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") $(if $(CELL),--cell '$(CELL)') \

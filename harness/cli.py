@@ -26,6 +26,7 @@ from harness import (
     cli_summary,
     environments,
     pages,
+    repeating,
     replay,
     report,
     store,
@@ -106,6 +107,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
     workers: Annotated[str | None, typer.Option(help="Number of pytest-xdist workers.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Judge every cell so often, in random order, anew.")] = 1,
+    order: Annotated[str | None, typer.Option(help="page, random or random:SEED.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "--results", help="Results file (default: reports/results.jsonl).")
     ] = None,
@@ -145,20 +148,28 @@ def run(  # noqa: PLR0917 - typer makes options of them
         _fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
     os.chdir(project.root)
     nodes = [f"{project.cases}::test_cell[{name}]" for name in cell or ()]
-    code = pytest.main(
-        [
-            *(nodes or [project.cases]),
-            *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
-            f"--matrix-backends={','.join(names)}",
-            *(f"--matrix-version={text}" for text in version or ()),
-            f"--matrix-results={target}",
-            *([f"--matrix-model={model}"] if model else []),
-            *(["-k", k] if k else []),
-            *(["-n", workers] if workers else []),
-            *(["--matrix-fresh"] if fresh else []),
-        ],
-        plugins=[chosen] if chosen else [],
-    )
+
+    def measure(file: Path, order: str | None) -> int:
+        return pytest.main(
+            [
+                *(nodes or [project.cases]),
+                *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
+                f"--matrix-backends={','.join(names)}",
+                *(f"--matrix-version={text}" for text in version or ()),
+                f"--matrix-results={file}",
+                *([f"--matrix-model={model}"] if model else []),
+                *([f"--matrix-order={order}"] if order else []),
+                *(["-k", k] if k else []),
+                *(["-n", workers] if workers else []),
+                *(["--matrix-fresh"] if fresh or repeat > 1 else []),
+            ],
+            plugins=[chosen] if chosen else [],
+        )
+
+    if repeat > 1:
+        code = repeating.measure(lambda file: measure(file, order or "random"), target, repeat)
+    else:
+        code = measure(target, order)
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():

@@ -175,6 +175,16 @@ class AttemptRecord(_Record):
     new_engine: bool
 
 
+class Repeat(_Record):
+    """How one repeat of a cell ended."""
+
+    run: str
+    """The pass that it belongs to."""
+    verdict: Outcome
+    cause: Cause
+    reason: str
+
+
 class OfCell(_Record):
     """What is told of a cell in any file."""
 
@@ -214,6 +224,9 @@ class CellRecord(OfCell):
     fingerprint: str | None = None
     """Digest of all that can change the outcome; None where that cannot be told, and in files of before it was."""
 
+    repeats: list[Repeat] = []
+    """Each outcome, in order, where the cell was judged several times; `attempts` and `timing` are of all of them."""
+
     @model_validator(mode="after")
     def _consistent(self) -> CellRecord:
         if self.cause.outcome is not self.verdict:
@@ -221,6 +234,8 @@ class CellRecord(OfCell):
         if "\n" in self.reason:
             raise ValueError("reason: expected one line")
         if self.verdict is Outcome.PASS:
+            if others := {repeat.cause for repeat in self.repeats} - {self.cause}:
+                raise ValueError(f"a pass needs repeats that all pass, one is {min(others)}")
             seen, control = self.evidence.observed or {}, self.evidence.control or {}
             if self.evidence.level is None or seen.get("holds") is not True or control.get("holds") is not False:
                 raise ValueError("a pass needs an effect that the treated run shows and the control does not")

@@ -54,6 +54,8 @@ FAILS = parameter(
 LACKS = parameter("decoder.top_p", Value(0.5, needs=("cuda:99",)))
 HANGS = parameter("passthrough_kwargs", Value({"toy": "hang-once"}, label="hang"))
 FORGETS = parameter("decoder.min_p", Value(0.5))
+MOODY_ONE = parameter("passthrough_kwargs", Value({"toy": "refuse-twice"}, label="moody"))
+"""Refused by the first two engines that are asked, as the first pass asks two: the run, and its repetition."""
 MISUNDERSTOOD = parameter("decoder.top_p", Value(0.5, needs=("tpu",)))
 
 MATRIX = Matrix(
@@ -99,5 +101,6 @@ SPREAD = replace(
 """Cells of five engines."""
 
 HANGING = replace(MATRIX, parameters=(PASSES, HANGS))
+MOODY = replace(MATRIX, parameters=(PASSES, MOODY_ONE))
 FAULTY = replace(MATRIX, parameters=(PASSES, FORGETS))
 UNCLEAR = replace(MATRIX, parameters=(PASSES, MISUNDERSTOOD))

@@ -36,6 +36,7 @@ def run(backend: Backend, scenario: dict[str, Any]) -> Any:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(reader)
         try:
             os.setpgid(0, 0)
             with tempfile.TemporaryDirectory() as scratch:

@@ -22,6 +22,14 @@ def _segfault() -> None:
     ctypes.string_at(0)
 
 
+def _refuse_twice() -> None:
+    times = Path(os.environ["TOY_FOLDER"], "times")
+    count = len(times.read_text(encoding="ascii")) if times.exists() else 0
+    times.write_text("x" * (count + 1), encoding="ascii")
+    if count < 2:
+        exec("raise ValueError('no thanks')", {"__name__": "toylib"})  # noqa: S102 - a frame outside the harness
+
+
 def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
     name, _, rest = what.partition(":")
     match name:
@@ -60,6 +68,8 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
             if not flag.exists():
                 flag.write_text(str(os.getpid()), encoding="ascii")
                 time.sleep(600)
+        case "refuse-twice":
+            _refuse_twice()
         case "kill-host":
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(600)

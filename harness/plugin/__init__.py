@@ -9,8 +9,8 @@ import pytest
 from harness import acceptance
 from harness.htmlreport import MatrixHtml
 from harness.plan import Cell
-from harness.plugin import options
-from harness.plugin.asked import MEASURE, cell_of, cells_of, project_of, run_id
+from harness.plugin import options, order
+from harness.plugin.asked import MEASURE, cells_of, project_of, run_id
 from harness.plugin.chosen import INPUT, Chosen
 from harness.plugin.recorder import Recorder
 from harness.plugin.reuse import Reuse
@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Chosen(chosen), "paramatrix-chosen")
     if not hasattr(config, "workerinput"):
         options.check_expressions(config)
+        order.check(config)
         if config.getoption("--energy") or config.getoption("--energy-budget"):
             from harness.energy.plugin import EnergyRecorder
 
@@ -63,15 +64,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cells that share an engine stand together; otherwise the order stays."""
-    first: dict[str, int] = {}
-    position: dict[pytest.Item, tuple[int, int]] = {}
-    for index, item in enumerate(items):
-        cell = cell_of(item)
-        key = f"{cell.backend}:{cell.treated.engine_key}" if cell else item.nodeid
-        position[item] = (first.setdefault(key, index), index)
-    items.sort(key=position.__getitem__)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """As on the page with those of one engine together, or at random."""
+    order.arrange(config, items)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from harness import plan
 from harness.columns import plan_cells
 from harness.plan import Cell
 from harness.project import Project, ProjectError, find, parse_versions
+from harness.provenance import new_run_id
 from harness.records import Shard
 
 CELLS = pytest.StashKey[tuple[Cell, ...]]()
@@ -62,4 +63,4 @@ def run_id(config: pytest.Config) -> str:
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         return str(workerinput["paramatrix_run"])
-    return config.stash[RUN]
+    return config.stash.setdefault(RUN, new_run_id())

@@ -21,6 +21,12 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--matrix-results", help="results file to append to (default: the project's)")
     group.addoption("--matrix-fresh", action="store_true", help="run also the cells whose inputs did not change")
     group.addoption("--matrix-progress", action="store_true", help="one progress line a cell instead of letters")
+    group.addoption(
+        "--matrix-order",
+        default="page",
+        metavar="ORDER",
+        help="page (those of one engine together), random, or random:SEED (default: page)",
+    )
     group.addoption("--energy", action="store_true", help="measure what cells cost instead of judging them")
     group.addoption("--energy-budget", metavar="FILE", help="YAML: fail where a cell or a config costs more than this")
     for name, kind, text in _SCHEDULE:

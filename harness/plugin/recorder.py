@@ -11,9 +11,9 @@ import pytest
 from harness import expectation_files, store
 from harness.expectations import ExpectationsError
 from harness.fingerprint.reusable import says_more
-from harness.plugin.asked import RUN, SHARD, cell_of, cells_of, project_of
+from harness.plugin.asked import SHARD, cell_of, cells_of, project_of, run_id
 from harness.progress import Progress
-from harness.provenance import new_run_id, run_record
+from harness.provenance import run_record
 from harness.records import CellRecord
 from harness.session import column_models
 from harness.verdict import Outcome
@@ -48,16 +48,13 @@ class Recorder:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: fix the run's id before the workers start."""
-        node.workerinput["paramatrix_run"] = self._run()
+        node.workerinput["paramatrix_run"] = run_id(self.config)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         """xdist: the workers collect; the first to finish tells what is planned."""
         del node
         self._begin([nodeid.split("[", 1)[1][:-1] for nodeid in ids if "[" in nodeid])
-
-    def _run(self) -> str:
-        return self.config.stash.setdefault(RUN, new_run_id())
 
     def run_of(self, run: str) -> RunRecord | None:
         """The run's own record, once it has begun."""
@@ -79,7 +76,7 @@ class Recorder:
         told = wanted if shard else {cell.id for cell in everything if cell.backend in backends}
         self.header = run_record(
             cells,
-            run=self._run(),
+            run=run_id(self.config),
             backends={name: known.snapshots[name] for name in backends},
             models=column_models(cells),
             sections=project.matrix().sections,
