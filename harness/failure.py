@@ -91,7 +91,8 @@ _MISSING_MODEL = re.compile(
     re.IGNORECASE,
 )
 _BROKEN_LIBRARY = re.compile(
-    r"cannot open shared object file|undefined symbol|GLIBC(?:XX)?_\d|No space left on device|ENOSPC"
+    r"cannot open shared object file|undefined symbol|(?:GLIBC(?:XX)?|CXXABI)_\d|No space left on device|ENOSPC"
+    r"|static TLS block|invalid ELF header|wrong ELF class|failed to map segment from shared object|file too short$"
 )
 # A tool's name alone proves nothing (it may be the value): it has to be said to be missing, or to have failed.
 _TOOL = r"(?<![\w'\"])(?:ninja|nvcc|gcc|clang|cc1plus|[cg]\+\+|c compiler|c\+\+ compiler|nvidia-smi|cmake)(?![\w+])"
@@ -106,9 +107,33 @@ _ENVIRONMENT = re.compile(
     r"|Connection (?:refused|reset|aborted|timed out)|Name or service not known|Temporary failure in name resolution"
     r"|Could not resolve host|Max retries exceeded|CERTIFICATE_VERIFY_FAILED|outgoing traffic has been disabled"
     r"|Too Many Requests|Network is unreachable|Address already in use|Too many open files|NCCL error"
-    r"|driver version is insufficient",
+    r"|driver version is insufficient|Driver/library version mismatch|(?:initialize|load) NVML|NVML.{0,20}not found"
+    r"|forward compatibility was attempted|system not yet initialized|uncorrectable ECC|fallen off the bus"
+    r"|Operation not permitted|Stale file handle|insufficient shared memory|PytorchStreamWriter failed writing"
+    r"|\(os error (?:1|5|13|24|28|30|122)\)|cannot find -l\w|unable to execute '|file not found\b.{0,40}#include"
+    r"|No route to host|Network is down|Host is down|Read timed out|Connect(?:ion)? ?timeout",
     re.IGNORECASE | re.DOTALL,
 )
+_BY_TYPE = {
+    **dict.fromkeys(("ImportError", "ModuleNotFoundError", "PackageNotFoundError"), Cause.MISSING_PACKAGE),
+    **dict.fromkeys(
+        (
+            *("PermissionError", "FileExistsError", "NotADirectoryError", "IsADirectoryError", "BlockingIOError"),
+            *(
+                "ConnectionError",
+                "ConnectionRefusedError",
+                "ConnectionResetError",
+                "ConnectionAbortedError",
+                "gaierror",
+            ),
+        ),
+        Cause.ENVIRONMENT,
+    ),
+}
+"""Types that tell by themselves. A folder that is a file, as only the operating system says it, is no value's doing."""
+_OF_A_VALUE = {"ValueError", "TypeError", "KeyError", "ValidationError", "NotImplementedError", "InvalidBackend"}
+"""Types that speak of a value: what they quote is the value, or what it may be."""
+_QUOTED = re.compile(r"""(?<!\w)'[^'\n]*'(?!\w)|"[^"\n]*\"""")
 _MEMORY_SHORT = re.compile(
     r"\(\d[\d.]*/(?P<total>\d+(?:\.\d+)?) GiB\).{0,60}\bis less than (?:desired|requested)\b"
     r".{0,80}?\b(?P<wanted>\d+(?:\.\d+)?) GiB\)",
@@ -145,8 +170,11 @@ def outside_cause(failure: Failure) -> Cause | None:
     if failure.kind == "host_lost" or (died and _BROKEN_LIBRARY.search(failure.log)):
         return Cause.ENVIRONMENT
     text = failure.said
+    kind = text.partition(":")[0].split(".")[-1]
     if short := _memory_short(text):
         return short if short is Cause.ENVIRONMENT else None
+    if kind in _OF_A_VALUE:
+        text = _QUOTED.sub("…", text)
     for pattern, cause in (
         (_ENVIRONMENT, Cause.ENVIRONMENT),
         (_MISSING_PACKAGE, Cause.MISSING_PACKAGE),
@@ -155,9 +183,7 @@ def outside_cause(failure: Failure) -> Cause | None:
     ):
         if pattern.search(text):
             return cause
-    if text.partition(":")[0].split(".")[-1] in {"ImportError", "ModuleNotFoundError", "PackageNotFoundError"}:
-        return Cause.MISSING_PACKAGE
-    return None
+    return _BY_TYPE.get(kind)
 
 
 def blamed_cause(failure: Failure) -> Cause:

@@ -72,6 +72,28 @@ ENVIRONMENT = [
     ),
 ]
 
+ENVIRONMENT += [
+    # HF_MODULES_CACHE is a file, or stands below one
+    ("FileExistsError", "[Errno 17] File exists: '/srv/modules'"),
+    ("NotADirectoryError", "[Errno 20] Not a directory: '/srv/modules/transformers_modules'"),
+    ("PermissionError", "[Errno 1] Operation not permitted: '/dev/shm/x'"),
+    ("OSError", "libgomp-d22c30c5.so.1: cannot allocate memory in static TLS block"),
+    ("OSError", "/opt/lib/libfoo.so: invalid ELF header"),
+    ("ImportError", "libstdc++.so.6: version `CXXABI_1.3.15' not found (required by x.so)"),
+    ("safetensors_rust.SafetensorError", "Error while serializing: I/O error: Permission denied (os error 13)"),
+    ("RuntimeError", "PytorchStreamWriter failed writing file data/12: file write failed"),
+    ("RuntimeError", "unable to write to file </torch_1>: insufficient shared memory (shm)"),
+    ("RuntimeError", "Failed to initialize NVML: Driver/library version mismatch"),
+    (
+        "RuntimeError",
+        "CUDA error: the provided PTX was compiled with an unsupported toolchain; system not yet initialized",
+    ),
+    ("subprocess.CalledProcessError", "Command 'ld' failed: /usr/bin/ld: cannot find -lcuda: No such file"),
+    ("socket.gaierror", "[Errno -2] unknown host"),
+    ("requests.exceptions.ReadTimeout", "HTTPSConnectionPool(host='hub', port=443): Read timed out."),
+    ("OSError", "[Errno 113] No route to host"),
+]
+
 MISSING_PACKAGE = [
     ("ModuleNotFoundError", "No module named 'flash_attn'"),
     (
@@ -199,6 +221,11 @@ REJECTIONS = [
     ),
     ("NotImplementedError", "Got `num_return_sequences` with assisted generation, which is not supported"),
     ("KeyError", "'c++'"),
+    ("ValueError", "unknown mode 'Permission denied': expected 'Read-only file system' or 'Connection refused'"),
+    ("ValueError", "`device` must be one of 'cpu', 'CUDA device', got 'No GPU found'"),
+    ("TypeError", "expected permission, driver, disk and network to be strings, got int"),
+    ("ValueError", "`transport` should be one of network, disk, shared_library"),
+    ("pydantic_core._pydantic_core.ValidationError", "compiler: Input should be 'gcc not found' [type=literal_error]"),
     ("AssertionError", "block_size must be a multiple of 16"),
     ("RuntimeError", "Unsupported CPU attention configuration: head_dim=20 isa=1 kv_cache_idx=0"),
     (

@@ -15,19 +15,11 @@ from typing import ClassVar
 from harness.backends.base import Calls, Declared, GenerateJob, LoadJob, Observation
 from harness.backends.upstream import Interface, Tables
 from harness.jsontypes import JSON
-from tests import toy_leftovers
+from tests import toy_faults, toy_leftovers
 
 
 def _segfault() -> None:
     ctypes.string_at(0)
-
-
-def _refuse_twice() -> None:
-    times = Path(os.environ["TOY_FOLDER"], "times")
-    count = len(times.read_text(encoding="ascii")) if times.exists() else 0
-    times.write_text("x" * (count + 1), encoding="ascii")
-    if count < 2:
-        exec("raise ValueError('no thanks')", {"__name__": "toylib"})  # noqa: S102 - a frame outside the harness
 
 
 def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
@@ -68,8 +60,6 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
             if not flag.exists():
                 flag.write_text(str(os.getpid()), encoding="ascii")
                 time.sleep(600)
-        case "refuse-twice":
-            _refuse_twice()
         case "kill-host":
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(600)
@@ -80,7 +70,7 @@ def behave(what: str) -> None:  # noqa: C901, PLR0912 - one line a way to fail
                 os.kill(os.getppid(), signal.SIGKILL)
                 time.sleep(600)
         case _:
-            toy_leftovers.ACTIONS[name](rest)
+            {**toy_leftovers.ACTIONS, **toy_faults.ACTIONS}[name](rest)
 
 
 UNREAD = "decoder.min_p"
