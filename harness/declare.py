@@ -75,6 +75,9 @@ class Probe:
     decisive: bool = True
     """True when an applied value always shows the effect, so that its absence means `ignored`.
     False when the absence proves nothing (the verdict is then `uncertain`)."""
+    statistics: str = ""
+    """Where the effect is told by chance: the test, its sample and its error rates. False confirmation is to be
+    1e-4 at most, false refusal 1e-3."""
 
     def __post_init__(self) -> None:
         if unknown := self.instruments - INSTRUMENTS:

@@ -38,6 +38,9 @@ SHUFFLED = Workload("shuffled", tuple(grammar.VARIED[index] for index in (5, 0, 
 ARRIVALS = Workload("arrivals", grammar.SHORT * 4, max_new_tokens=2)
 """Sixteen requests that take next to no time: only their spacing counts."""
 
+MANY_ARRIVALS = Workload("many-arrivals", grammar.SHORT * 8, max_new_tokens=2)
+"""Thirty-two such requests: enough gaps to tell even ones from exponential ones (`timing.mode`)."""
+
 CROWD = Workload("crowd", tuple(prompt for prompt, _ in grammar.SUMS) * 6, max_new_tokens=2)
 """300 requests that take next to no time: more than a scheduler runs together."""
 

@@ -39,7 +39,12 @@ PARAMETERS = (
         },
     ),
     _traffic("enabled", timing.paced, Value(False, contrast=True), Value(True, contrast=False)),
-    _traffic("mode", timing.mode, Value("constant", contrast="poisson"), Value("poisson", contrast="constant")),
+    _traffic(
+        "mode",
+        timing.mode,
+        Value("constant", contrast="poisson", workload=workloads.MANY_ARRIVALS),
+        Value("poisson", contrast="constant", workload=workloads.MANY_ARRIVALS),
+    ),
     _traffic("target_qps", timing.rate, Value(5.0, contrast=20.0), Value(20.0, contrast=5.0)),
     _traffic(
         "seed",

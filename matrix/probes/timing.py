@@ -16,6 +16,11 @@ from matrix.probes.scores import number
 RATE = 10.0
 """Requests a second in the cells of traffic simulation."""
 
+MODE_GAPS = 31
+"""Gaps by which even and exponential ones are told apart."""
+MODE_LEAST = 9
+"""Off-beat gaps from which arrivals count as exponential."""
+
 
 def _streams(run: Seen, control: Seen, value: JSON) -> Shown:
     """True: a piece comes out with each forward call. False: each output comes whole."""
@@ -44,12 +49,6 @@ def gaps(run: Seen) -> list[float]:
     return [b - a for a, b in pairwise(run.observation["arrivals"])]
 
 
-def variation(run: Seen) -> float:
-    """Coefficient of variation of the gaps: 0 for constant arrivals, about 1 for Poisson's."""
-    own = gaps(run)
-    return statistics.pstdev(own) / statistics.fmean(own)
-
-
 def _paced(run: Seen, control: Seen, value: JSON) -> Shown:
     """Enabled: no request comes before its time. Not: they come as fast as they are served."""
     del control
@@ -59,11 +58,19 @@ def _paced(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(held_back is bool(value), f"{len(arrivals)} requests at {rate:.1f}/s")
 
 
+def off_beat(run: Seen) -> int:
+    """Gaps that are off the mean gap of `RATE` by more than half of it."""
+    return sum(abs(gap * RATE - 1) > 0.5 for gap in gaps(run))
+
+
 def _mode(run: Seen, control: Seen, value: JSON) -> Shown:
+    """An exponential gap is off beat with a chance of 1 - e^-0.5 + e^-1.5 = 0.617, whatever the other gaps are."""
     del control
-    seen = variation(run)
-    fine = seen < 0.2 if value == "constant" else 0.5 < seen < 2.0
-    return Shown(fine, f"gaps vary by {seen:.2f} of their mean")
+    count, total = off_beat(run), len(gaps(run))
+    if total < MODE_GAPS:
+        raise LookupError(f"{total} gaps: {MODE_GAPS} are needed to tell")
+    fine = count < MODE_LEAST if value == "constant" else count >= MODE_LEAST
+    return Shown(fine, f"{count} of {total} gaps are off the mean by more than half of it")
 
 
 def _rate(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -82,6 +89,13 @@ def _own_schedule(run: Seen, control: Seen, value: JSON) -> Shown:
 
 streaming = Probe(says="output arrives in pieces when streaming, whole when not", effect=_streams, decisive=False)
 paced = Probe(says="requests wait for their time when enabled", effect=_paced, decisive=False)
-mode = Probe(says="gaps between requests are even (constant) or exponential (poisson)", effect=_mode, decisive=False)
+mode = Probe(
+    says="gaps between requests are even (constant) or exponential (poisson)",
+    effect=_mode,
+    decisive=False,
+    statistics="the number of 31 gaps that are off the mean by more than half of it, binomial(31, 0.617) for "
+    "exponential ones, against a limit of 9: exponential gaps fall below it with a chance of 5.5e-5, and even ones reach "
+    "it only where five of 32 requests come half a gap (50 ms) late, 1.6e-5 if one in a hundred does",
+)
 rate = Probe(says="requests come at this rate", effect=_rate, decisive=False)
 own_schedule = Probe(says="requests come at the times that this seed draws", effect=_own_schedule, decisive=False)
