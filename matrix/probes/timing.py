@@ -94,8 +94,8 @@ mode = Probe(
     effect=_mode,
     decisive=False,
     statistics="the number of 31 gaps that are off the mean by more than half of it, binomial(31, 0.617) for "
-    "exponential ones, against a limit of 9: exponential gaps fall below it with a chance of 5.5e-5, and even ones reach "
-    "it only where five of 32 requests come half a gap (50 ms) late, 1.6e-5 if one in a hundred does",
+    "exponential ones, against a limit of 9: exponential gaps fall below it with a chance of 5.5e-5, and even ones "
+    "reach it only where five of 32 requests come half a gap (50 ms) late, 1.6e-5 if one in a hundred does",
 )
 rate = Probe(says="requests come at this rate", effect=_rate, decisive=False)
 own_schedule = Probe(says="requests come at the times that this seed draws", effect=_own_schedule, decisive=False)
