@@ -148,28 +148,17 @@ def run(  # noqa: PLR0917 - typer makes options of them
         _fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
     os.chdir(project.root)
     nodes = [f"{project.cases}::test_cell[{name}]" for name in cell or ()]
-
-    def measure(file: Path, order: str | None) -> int:
-        return pytest.main(
-            [
-                *(nodes or [project.cases]),
-                *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
-                f"--matrix-backends={','.join(names)}",
-                *(f"--matrix-version={text}" for text in version or ()),
-                f"--matrix-results={file}",
-                *([f"--matrix-model={model}"] if model else []),
-                *([f"--matrix-order={order}"] if order else []),
-                *(["-k", k] if k else []),
-                *(["-n", workers] if workers else []),
-                *(["--matrix-fresh"] if fresh or repeat > 1 else []),
-            ],
-            plugins=[chosen] if chosen else [],
-        )
-
-    if repeat > 1:
-        code = repeating.measure(lambda file: measure(file, order or "random"), target, repeat)
-    else:
-        code = measure(target, order)
+    arguments = [
+        *(nodes or [project.cases]),
+        *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
+        f"--matrix-backends={','.join(names)}",
+        *(f"--matrix-version={text}" for text in version or ()),
+        *([f"--matrix-model={model}"] if model else []),
+        *(["-k", k] if k else []),
+        *(["-n", workers] if workers else []),
+        *(["--matrix-fresh"] if fresh or repeat > 1 else []),
+    ]
+    code = _measure(arguments, [chosen] if chosen else [], target, repeat, order)
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
@@ -199,6 +188,16 @@ def _of_shard(project: Project, part: Part, cells: Iterable[Cell], known: store.
     if not left:
         raise typer.Exit
     return Chosen([cell.id for cell in left], part.shard)
+
+
+def _measure(arguments: list[str], plugins: list[object], target: Path, repeat: int, order: str | None) -> int:
+    """Judge once, or several times in random order; the exit status."""
+
+    def once(file: Path) -> int:
+        asked = order or ("random" if repeat > 1 else "page")
+        return pytest.main([*arguments, f"--matrix-results={file}", f"--matrix-order={asked}"], plugins=plugins)
+
+    return once(target) if repeat == 1 else repeating.measure(once, target, repeat)
 
 
 def _summarise(results: store.Results, written: list[Path], target: Path) -> None:

@@ -98,7 +98,7 @@ def ran(out: str) -> list[str]:
 def test_cells_come_in_the_order_of_a_seed(tmp_path: Path) -> None:
     folder = projects.make(tmp_path / "project")
     first, again, other = (
-        ran(projects.paramatrix(folder, "run", "--backends", "pytorch", "--order", f"random:{seed}").stdout)
+        ran(projects.paramatrix(folder, "run", "--backends", "pytorch", "--fresh", "--order", f"random:{seed}").stdout)
         for seed in (1, 1, 2)
     )
     assert first == again
