@@ -10,6 +10,7 @@ from matrix import workloads
 from matrix.capabilities import CAPABILITIES
 from matrix.deaf import deafened
 from matrix.deaf.pytorch import PYTORCH
+from matrix.deaf.vllm import VLLM
 from matrix.examples import examples
 from matrix.excluded import EXCLUDED
 from matrix.limitations import LIMITATIONS
@@ -47,7 +48,7 @@ _PARAMETERS = (
 )
 
 MATRIX = Matrix(
-    parameters=deafened(_PARAMETERS, "pytorch", PYTORCH),
+    parameters=deafened(deafened(_PARAMETERS, "pytorch", PYTORCH), "vllm", VLLM),
     excluded=EXCLUDED,
     sections=SECTIONS,
     base={"pytorch": BASE, "vllm": {**BASE, **SMALL_ENGINE}, "tensorrt": {**BASE, **SMALL_TENSORRT}},
