@@ -207,6 +207,14 @@ def scaled(scale: float, *, sampled: int, greedy: int) -> Seen:
     return seen({"steps": [{"scale": scale}], "resolved": {"drawn": {"sampled": sampled, "greedy": greedy}}})
 
 
+def limited(*finite: int) -> Seen:
+    """Steps at which so many ids stay possible, in an engine that was given a top_p of 0.95."""
+    steps: list[dict[str, Any]] = [
+        {"finite": left, "context": [], "scale": 1.0, "moved": [], "penalty": None} for left in finite
+    ]
+    return seen({"steps": steps, "resolved": {"drawn": {"sampled": len(finite), "greedy": 0, "top_p": 0.95}}})
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What a probe must and must not hold for."""
@@ -574,6 +582,15 @@ CASES = (
         shares(8, 8),
         WHOLE,
         (shares(4, 4), shares(8, 8, 8), shares(8, 8, working=1)),
+    ),
+    Case(
+        "preset=standard",
+        scores.preset,
+        "standard",
+        limited(50, 31, 50),
+        limited(512, 512),
+        # upstream holds the preset's top_p, and takes nothing away by it
+        (limited(50, 50, 50),),
     ),
     Case("length_penalty", beams.ranked, 0.5, ranked(0.5), ranked(2.0), (ranked(0.0), ranked(1.0))),
     Case(

@@ -186,7 +186,7 @@ def _preset(run: Seen, control: Seen, value: JSON) -> Shown:
     if not fields["do_sample"]:
         likeliest = _greedy(run, control, value)
         return Shown(not drawn and likeliest.holds, f"decoding {'samples' if drawn else 'is greedy'}: {likeliest.saw}")
-    fits = {name: _field_shows(name, number(item), run) for name, item in fields.items() if name != "do_sample"}
+    fits = {name: _field_shows(name, fields, run) for name in fields if name != "do_sample"}
     wrong = [name for name, fine in fits.items() if not fine]
     text = f"sampling {'on' if drawn else 'off'}, {len(fits) - len(wrong)} of {len(fits)} fields show"
     return Shown(drawn and not wrong, text + (f", not {', '.join(wrong)}" if wrong else ""))
@@ -216,12 +216,14 @@ def _live_top_p(run: Seen) -> float | None:
     return None if value is None else round(number(value), 6)
 
 
-def _field_shows(name: str, wanted: float, run: Seen) -> bool:
+def _field_shows(name: str, fields: Mapping[str, JSON], run: Seen) -> bool:
     """One field among others: judged at the steps where it can be told from them."""
     steps = run.observation.get("steps", [])
+    wanted = number(fields[name])
     if name == "top_p":
-        # p counts in what top_k has left, which the step's summary does not keep apart
-        return _live_top_p(run) == wanted
+        # p counts in what top_k has left, which the step's summary does not keep apart: of this it takes some away
+        fewer = any(step["finite"] < number(fields["top_k"]) for step in steps)
+        return fewer and _live_top_p(run) == wanted
     if name == "top_k":
         return bool(steps) and all(step["finite"] <= wanted for step in steps)
     # where every id left is one of the context, penalty and temperature look alike

@@ -53,7 +53,7 @@ _NO_DRAFTS = _scheduling("drafts_nothing", "nothing is drafted from the prompt")
 _FIND_ALL = _scheduling("finds_all", "the prefix cache is looked into for every request")
 _FIND_NOTHING = _scheduling("finds_nothing", "nothing is looked for in the prefix cache")
 _SAFETENSORS = _loading("loads_safetensors", "weights come from the safetensors files")
-_PT = _loading("loads_pt", "weights come from the .pt file")
+_CONSOLIDATED = _loading("loads_consolidated", "weights come from Mistral's own file")
 _SILENT = _loading("silent_adapter", "products with adapters' weights are left out")
 _PLAIN = _loading("compiles_nothing", "the model's layers are called one by one")
 _EPSILON = _loading("norm_epsilon", "norm layers are built with the model's own epsilon")
@@ -120,7 +120,8 @@ VLLM: Patches = {
     "vllm.speculative.prompt_lookup_max": dict.fromkeys(("2", "6"), _NO_DRAFTS),
     "vllm.load_format": {
         **dict.fromkeys(("pt", "npcache", "mistral"), _SAFETENSORS),
-        **dict.fromkeys(("auto", "safetensors", "hf"), _PT),
+        **dict.fromkeys(("safetensors", "hf"), _CONSOLIDATED),
+        "auto": _loading("loads_pt", "weights come from the .pt file"),
     },
     "vllm.safetensors_load_strategy": {
         "eager": _loading("opens_lazily", "weight files are mapped"),

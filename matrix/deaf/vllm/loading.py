@@ -30,6 +30,11 @@ def loads_pt() -> None:
     _format("pt")
 
 
+def loads_consolidated() -> None:
+    """Weights come from Mistral's own file."""
+    _format("mistral")
+
+
 def _opens(strategy: str) -> None:
     from vllm.model_executor.model_loader import default_loader
 
