@@ -182,7 +182,8 @@ def _of_shard(project: Project, part: Part, cells: Iterable[Cell], known: store.
     """The cells of a shard that are to be run; where there are none, the command ends well."""
     own = part.cells(cells, project.root)
     left = part.left(own, known, target)
-    typer.echo(f"shard {part.shard}: {len(own)} cells, {len(own) - len(left)} of them judged before")
+    before = f", {len(own) - len(left)} of them judged before" if len(left) < len(own) else ""
+    typer.echo(f"shard {part.shard}: {len(own)} cells{before}")
     if not own and not known.runs:
         shards.write_empty(project, target, part.shard)
     if not left:

@@ -38,7 +38,10 @@ class Part:
         return [cell for cell in fit.check(self.plan, planned, root) if cell.id in own]
 
     def left(self, cells: Iterable[Cell], known: Results, target: Path) -> list[Cell]:
-        """Those of `cells` that an earlier, interrupted run of this shard has not judged.
+        """Those of `cells` that are for the run: it passes over what it finds judged from the same inputs.
+
+        Where the inputs of a cell cannot be told (its record has no fingerprint), the plan stands in for them: what
+        an earlier, interrupted run of this shard has judged is left out here.
 
         Raises:
             PlanFileError: `target`, which holds `known`, is of something else.
@@ -50,7 +53,11 @@ class Part:
                     f"{target} holds results of {what}, not of shard {self.shard} of plan {self.shard.plan}: "
                     "choose another file with --out"
                 )
-        judged = {name for name, record in known.cells.items() if record.cause not in INFRASTRUCTURE}
+        judged = {
+            name
+            for name, record in known.cells.items()
+            if record.fingerprint is None and record.cause not in INFRASTRUCTURE
+        }
         return [cell for cell in cells if cell.id not in judged]
 
 
