@@ -208,6 +208,7 @@ def _summarise(results: store.Results, written: list[Path], target: Path) -> Non
             f"{summary.backend}: {summary.planned} cells: {counts[Outcome.PASS]} passed, "
             f"{counts[Outcome.FAIL]} failed, {counts[Outcome.UNCERTAIN]} uncertain, {counts[Outcome.NOT_RUN]} not run"
             + (f", {summary.unmeasured} not measured yet" if summary.unmeasured else "")
+            + (f", {summary.stale} stale" if summary.stale else "")
         )
     typer.echo(f"evidence: {target}")
     for page in written:

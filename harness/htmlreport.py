@@ -6,7 +6,7 @@ import functools
 import html
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,9 +49,13 @@ class MatrixHtml:
     Args:
         templates: gives the folder of the template, when the first cell is shown.
         run_of: the run that an id names, where it is known.
+        stale: cells whose inputs changed after they were measured.
     """
 
-    def __init__(self, templates: Callable[[], Path], run_of: Callable[[str], RunRecord | None]) -> None:
+    def __init__(
+        self, templates: Callable[[], Path], run_of: Callable[[str], RunRecord | None], stale: Collection[str] = ()
+    ) -> None:
+        self._stale = stale
         self._templates = templates
         self._run_of = run_of
         self._counts: dict[str, Counter[Outcome]] = {}
@@ -83,7 +87,8 @@ class MatrixHtml:
         else:
             self._count(record)
             shown |= {
-                "verdict": f"{matrix.symbol(record)} {record.verdict.value}",
+                "verdict": f"{matrix.symbol(record)} {record.verdict.value}"
+                + (f" {matrix.STALE} stale" if record.cell in self._stale else ""),
                 "cause": record.cause.value,
                 "backend": record.backend,
                 "testId": record.row,

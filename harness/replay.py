@@ -41,7 +41,8 @@ def page(results: Results, templates: Path) -> str:
             *(f"--html={target}", "--self-contained-html", folder),
         ]
         with _undisturbed(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = pytest.main(arguments, plugins=[Replay(results), MatrixHtml(lambda: templates, results.runs.get)])
+            html = MatrixHtml(lambda: templates, results.runs.get, results.stale)
+            code = pytest.main(arguments, plugins=[Replay(results), html])
         if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
             last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
             raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")

@@ -63,6 +63,8 @@ class Summary:
     """Planned cells without a record: their run was interrupted."""
     causes: dict[str, int]
     """Why cells were not run, most frequent first."""
+    stale: int = 0
+    """Cells whose inputs changed after they were measured."""
 
     @property
     def not_run(self) -> int:
@@ -93,6 +95,10 @@ class Measured:
     harness: str
 
 
+STALE = "†"
+"""Behind the symbol of a cell whose inputs changed after it was measured."""
+
+
 def symbol(cell: CellRecord) -> str:
     """A verdict as the page shows it; a pass by read-back alone is marked."""
     return shown(cell.verdict, cell.evidence.level)
@@ -113,11 +119,12 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
     known += sorted(set(rows) - set(known))
     footnotes = marks(sources)
     absent = {(source.run, source.backend) for source in sources if source.info.unavailable}
+    stale = results.stale
     return [
         Section(
             title,
             [
-                _row(name, cells, footnotes, absent)
+                _row(name, cells, footnotes, absent, stale)
                 for name, cells in sorted(rows[title].items(), key=lambda item: natural(item[0]))
             ],
         )
@@ -130,6 +137,7 @@ def _row(
     cells: dict[str, CellRecord | None],
     footnotes: dict[tuple[str, str], str],
     absent: set[tuple[str, str]],
+    stale: set[str],
 ) -> Row:
     symbols, notes = [], []
     for backend in COLUMNS:
@@ -141,7 +149,8 @@ def _row(
             symbols.append(Outcome.NOT_RUN.symbol)
             notes.append(f"{backend}: planned, not measured: the run was interrupted")
             continue
-        symbols.append(symbol(cell) + footnotes.get((cell.run, backend), ""))
+        mark = STALE if cell.cell in stale else ""
+        symbols.append(symbol(cell) + mark + footnotes.get((cell.run, backend), ""))
         if (cell.run, backend) in absent:
             notes.append(f"{backend}: {cell.cause.value}")  # the reason stands once, where the runs are listed
         elif cell.verdict is not Outcome.PASS:
@@ -156,13 +165,16 @@ def summaries(results: Results) -> list[Summary]:
     """Counts for each backend that has planned cells, in page order."""
     planned = Counter(plan.backend for plan in results.planned.values())
     unmeasured = Counter(plan.backend for plan in results.unmeasured)
+    stale = Counter(results.cells[cell].backend for cell in results.stale)
     found = []
     for backend in COLUMNS:
         if planned[backend]:
             counts = {outcome.value: count for outcome, count in results.counts(backend).items()}
             behaviour = sum(c.backend == backend and c.evidence.level == "behaviour" for c in results.measured)
             causes = _not_run(results, backend, unmeasured[backend])
-            found.append(Summary(backend, planned[backend], counts, behaviour, unmeasured[backend], causes))
+            found.append(
+                Summary(backend, planned[backend], counts, behaviour, unmeasured[backend], causes, stale[backend])
+            )
     return found
 
 

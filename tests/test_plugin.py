@@ -292,12 +292,15 @@ def test_a_killed_run_leaves_whole_lines_and_no_processes_and_the_next_one_compl
     done = projects.start(folder, "pytest", "-n", workers, TOY_FOLDER=str(tmp_path))
     out, err = done.communicate(timeout=300)
     assert done.returncode == 0, out + err
-    found = read(results)
-    assert found.unmeasured == []
-    assert len(found.cells) == 4
+    assert f"{len(found.cells)} outcomes re-used, {4 - len(found.cells)} to run" in out
+    resumed = read(results)
+    assert resumed.unmeasured == []
+    assert len(resumed.cells) == 4
+    assert {name: resumed.cells[name] for name in found.cells} == found.cells
 
 
-def test_an_interrupted_run_says_so_and_keeps_what_it_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_an_interrupted_run_says_so_and_keeps_what_it_measured(tmp_path: Path, sent: signal.Signals) -> None:
     folder = projects.make(tmp_path / "project", matrix="declared_toy.HANGING")
     process = projects.start(folder, "pytest", TOY_FOLDER=str(tmp_path))
     deadline = time.monotonic() + 60
@@ -305,7 +308,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_measured(tmp_path: Path) -
         assert time.monotonic() < deadline
         time.sleep(0.02)
     before = marked(f"TOY_FOLDER={tmp_path}")
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, sent)
     process.communicate(timeout=300)
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     until_gone(*before)

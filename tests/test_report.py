@@ -337,3 +337,21 @@ def test_a_template_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / f"{report.PAGE}.j2").write_text("{{ nobody }}")
     with pytest.raises(ReportError, match="'nobody' is undefined"):
         report.render(results(RUN), tmp_path)
+
+
+def test_a_stale_cell_is_marked_counted_and_explained_and_pages_without_one_say_nothing_of_it() -> None:
+    fresh, old = "decoder.top_k=1", "decoder.top_k=5"
+    found = Results()
+    found.add(
+        run_record("a", planned(fresh), planned(old), fingerprints={f"pytorch-{fresh}": "1", f"pytorch-{old}": "2"})
+    )
+    found.add(cell_record("a", fresh, fingerprint="1"))
+    found.add(cell_record("a", old, fingerprint="1"))
+    page = report.render(found, TEMPLATES)
+    assert "| `decoder.top_k=1` | ✅ |" in page
+    assert "| `decoder.top_k=5` | ✅† |" in page
+    assert "; 1 stale" in page
+    assert "| † | Stale" in page
+    found.add(cell_record("a", old, fingerprint="2"))
+    assert "†" not in report.render(found, TEMPLATES)
+    assert "stale" not in report.render(found, TEMPLATES)

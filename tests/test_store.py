@@ -461,3 +461,39 @@ def test_nothing_is_stale_in_files_of_before_fingerprints_were_told_nor_where_th
     assert results.stale == {"pytorch-decoder.top_k=1"}, "nobody knows what the old record is of"
     results.add(run_record("c", planned("decoder.top_k=1")))
     assert results.stale == set()
+
+
+def test_a_last_line_that_is_cut_anywhere_is_set_aside_and_nothing_else_is_lost(path: Path) -> None:
+    last = dump(cell_record("a", "x=2"))
+    before = dump(A) + dump(X1)
+    aside = path.with_name(f"{path.name}.torn")
+    for kept in range(len(last) + 1):
+        path.write_bytes(before + last[:kept])
+        aside.unlink(missing_ok=True)
+        torn = 0 < kept < len(last) - 1
+        assert (store.mend(path) == aside) == torn
+        assert path.read_bytes() == before + (last if kept >= len(last) - 1 else b"")
+        assert (aside.read_bytes() == last[:kept] + b"\n") if torn else not aside.exists()
+
+
+def test_a_last_line_of_which_the_disk_kept_the_end_alone_is_torn_too(path: Path) -> None:
+    path.write_bytes(dump(A) + bytes(40) + b"1}\n")
+    assert store.mend(path) is not None
+    assert path.read_bytes() == dump(A)
+    path.write_bytes(b"")
+    assert store.mend(path) is None
+
+
+def test_a_file_that_another_run_is_writing_is_not_mended(path: Path) -> None:
+    writer = Writer(path)
+    writer.append(A)
+    with pytest.raises(StoreError, match="another run is writing it"):
+        store.mend(path)
+    writer.close()
+
+
+def test_a_writer_that_wrote_nothing_leaves_every_byte_as_it_was(path: Path) -> None:
+    path.write_bytes(dump(A) + dump(X1) + dump(X1))
+    before = path.read_bytes()
+    Writer(path).close()
+    assert path.read_bytes() == before

@@ -12,6 +12,7 @@ from harness.plan import Cell
 from harness.plugin import options, order
 from harness.plugin.asked import MEASURE, cells_of, project_of, run_id
 from harness.plugin.chosen import INPUT, Chosen
+from harness.plugin.ending import Ending
 from harness.plugin.recorder import Recorder
 from harness.plugin.reuse import Reuse
 from harness.records import CellRecord
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         options.check_expressions(config)
         order.check(config)
+        config.pluginmanager.register(Ending(), "paramatrix-ending")
         if config.getoption("--energy") or config.getoption("--energy-budget"):
             from harness.energy.plugin import EnergyRecorder
 
