@@ -17,6 +17,7 @@ BUDGET ?=
 RESULTS ?=
 VERSIONS ?=
 PARTS ?=
+CELLS ?=
 WRITE ?=
 VLLM_VERSION ?=
 ASKED := $(foreach version,$(VERSIONS) $(if $(VLLM_VERSION),vllm=$(VLLM_VERSION)),--version '$(version)')
@@ -40,7 +41,7 @@ help: ## Show this help
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
-	@echo "  Of bench:                    PARTS=\"sample scaling large sampling matrix\"  WRITE=docs/benchmarks.md"
+	@echo "  Of bench:                    PARTS=\"sample scaling large sampling matrix\"  CELLS=16  WRITE=docs/benchmarks.md"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
 
@@ -98,7 +99,7 @@ model: setup ## Train the shipped model again (about 3 minutes on 2 cores)
 
 bench: setup ## Print what runs cost: one process per case against ours, more slots, 10 000 cells
 	@PYTHONPATH=scripts .venv/bin/python -m bench $(if $(BACKENDS),--backends $(BACKENDS)) \
-	  $(foreach part,$(PARTS),--part $(part)) $(if $(WRITE),--write $(WRITE))
+	  $(foreach part,$(PARTS),--part $(part)) $(if $(CELLS),--cells $(CELLS)) $(if $(WRITE),--write $(WRITE))
 
 clean: ## Remove environments and caches, keep reports
 	@rm -rf .venv .venvs .cache .mypy_cache .ruff_cache .pytest_cache

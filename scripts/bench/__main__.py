@@ -85,7 +85,10 @@ def compare(project: Project, options: argparse.Namespace) -> Table:
             apart = ways.one_process_per_case(cells)
             print(" | ".join(apart.row), flush=True)
             results = Path(folder) / "results.jsonl"
-            cold, warm = (ways.ours(name, cells, results) for name in ("ours, cold", "ours, warm"))
+            cold = ways.ours("ours, cold", cells, results)
+            print(" | ".join(cold.row), flush=True)
+            warm = ways.ours("ours, warm", cells, results)
+            print(" | ".join(warm.row), flush=True)
         rows += [apart.row, cold.row, warm.row]
         times = ", ".join(f"{cost.per_minute / apart.per_minute:.1f} ({cost.name})" for cost in (cold, warm))
         notes.append(f"Cells a minute, times those of one process per case: {times}.")
