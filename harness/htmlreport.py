@@ -124,7 +124,13 @@ class MatrixHtml:
 def record_of(report: pytest.TestReport) -> CellRecord | None:
     """The record that travels on a report."""
     text = getattr(report, "paramatrix", None)
-    return None if text is None else CellRecord.model_validate(json.loads(text))
+    return None if text is None else _parsed(text)
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(text: str) -> CellRecord:
+    """A cell's record, which its row and its details both ask for."""
+    return CellRecord.model_validate_json(text)
 
 
 def escaped(text: object) -> Markup:

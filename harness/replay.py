@@ -25,6 +25,9 @@ _TOOK = re.compile(r'(<p class="run-count">)[^<]*')
 """What differs between two renderings of equal results."""
 
 
+_IDLE: Final = ("logging", "warnings", "unraisableexception", "threadexception", "faulthandler", "junitxml")
+
+
 def page(results: Results, templates: Path) -> str:
     """The page `matrix.html`: every planned cell with its evidence, in one file.
 
@@ -37,6 +40,8 @@ def page(results: Results, templates: Path) -> str:
         arguments = [
             *("--rootdir", folder, "-c", os.devnull, "--noconftest", "-qq", "--no-header", "--no-summary"),
             *("--disable-plugin-autoload", "-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin"),
+            # a replay runs nothing that could warn, log, or leave threads and garbage behind
+            *(word for name in _IDLE for word in ("-p", f"no:{name}")),
             *("-p", "no:cacheprovider", "-o", "render_collapsed=all", "-o", "initial_sort=original"),
             *(f"--html={target}", "--self-contained-html", folder),
         ]
