@@ -194,8 +194,8 @@ class Column:
     """What the machine must have: "cuda", "devices:N" (N GPUs if it has any at all),
     "package:NAME", "cpus:N". Without it: not_run."""
     by_harness: bool = False
-    """True when the harness itself does what the parameter asks for (it forms the batches, it paces
-    the requests), so that there is no upstream argument whose forwarding could be demanded."""
+    """True when the harness itself does what the parameter asks for (it forms the batches, it paces the
+    requests): then its own part must have been given the value (`Calls.own`), where else upstream must."""
     deaf: Deaf | Mapping[str, Deaf] | None = None
     """How to make upstream deaf to the parameter. A mapping says it by the value's label, where not every value
     has a component that acts on it: to what upstream does anyway nothing can be made deaf."""

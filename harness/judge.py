@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 
+from harness.backends.base import OWN
 from harness.declare import Bound, OutputRule, Seen, Shown
 from harness.failure import one_line
 from harness.jsontypes import JSON
@@ -33,8 +34,9 @@ def judge(cell: Cell, treated: Seen, control: Seen) -> Finding:
     run, it is not there in the control, and the output is what the declaration allows.
     """
     forwarded = forwarded_difference(treated, control)
-    if not forwarded and not cell.by_harness:
-        reason = f"the adapter handed over nothing for {cell.row} that the control did not get as well"
+    if not any(item.startswith(OWN) is cell.by_harness for item in forwarded):
+        to = "the harness's own part was given" if cell.by_harness else "the adapter handed over"
+        reason = f"{to} nothing for {cell.row} that the control did not get as well"
         return Finding(Verdict(Cause.HARNESS_ERROR, one_line(reason)))
     try:
         shown = cell.probe.effect(treated, control, cell.value)
@@ -80,6 +82,9 @@ def _arguments(seen: Seen) -> list[str]:
         listed = list(enumerate(positional)) if isinstance(positional, list) else []
         listed += list(named.items()) if isinstance(named, dict) else []
         found += [f"{name}.{key}={json.dumps(value, sort_keys=True)}" for key, value in listed if _tells(value)]
+        if not listed and "variables" not in call:
+            # an object of upstream's defaults: that it was made is all there is to hand over
+            found.append(f"{name}()")
     return found
 
 

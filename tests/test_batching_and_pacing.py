@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backends.base import Declared
+from harness.backends.base import Calls, Declared
 from harness.backends.batching import STRATEGIES, Batching, form_batches
 from harness.backends.pacing import Traffic, schedule
 from harness.backends.planning import Plan, plan
@@ -76,7 +76,7 @@ def gaps(times: list[float]) -> list[float]:
 
 def planned(settings: dict[str, JSON], *, together: int = 3) -> Plan:
     declared = Declared(settings)
-    made = plan(declared, [5, 3, 9], together=together)
+    made = plan(declared, [5, 3, 9], Calls(), together=together)
     assert declared.unread() == []
     return made
 

@@ -171,8 +171,24 @@ def test_a_value_that_was_not_handed_over_is_the_adapter_s_fault_whatever_the_ef
     assert judge(cell(), treated, control).verdict.cause is Cause.HARNESS_ERROR
 
 
-def test_what_the_harness_does_itself_need_not_be_handed_over() -> None:
-    assert judge(cell(by_harness=True), seen(), seen(applied=False)).verdict.cause is Cause.CONFIRMED
+def test_what_the_harness_does_itself_is_given_to_its_own_part_and_not_to_upstream() -> None:
+    own: dict[str, JSON] = {"call": "harness.batches", "kwargs": {"size": 1}}
+    control = seen(applied=False)
+    treated = replace(seen(), calls=[*control.calls, own])
+    assert judge(cell(by_harness=True), treated, control).verdict.cause is Cause.CONFIRMED
+    assert judge(cell(), treated, control).verdict.cause is Cause.HARNESS_ERROR
+    for calls in (control.calls, handed_over(seen(), top_k=1).calls):
+        verdict = judge(cell(by_harness=True), replace(seen(), calls=calls), control).verdict
+        assert verdict.cause is Cause.HARNESS_ERROR
+        assert "own part was given nothing" in verdict.reason
+
+
+def test_an_object_of_upstream_s_defaults_is_handed_over_by_making_it() -> None:
+    control = seen(applied=False)
+    made = replace(seen(), calls=[*control.calls, {"call": "BitsAndBytesConfig", "kwargs": {}}])
+    finding = judge(cell(), made, control)
+    assert finding.verdict.cause is Cause.CONFIRMED
+    assert finding.forwarded == ("BitsAndBytesConfig()",)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(True, 1), (1, 1.0), (0, False), (None, "null"), ([1], [1, 2])])

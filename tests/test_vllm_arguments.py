@@ -257,7 +257,7 @@ def handed(run: Run) -> dict[str, Any]:
         "BeamSearchParams": arguments.beam_arguments(request, work.max_new_tokens),
     }
     together = 1 if found["BeamSearchParams"] else len(work.prompts)
-    found["plan"] = plan(request, [1] * len(work.prompts), together=together)
+    found["plan"] = plan(request, [1] * len(work.prompts), Calls(), together=together)
     if found["BeamSearchParams"] is None:
         found["SamplingParams"] = arguments.sampling_arguments(request, work.max_new_tokens, seed=0)
         found["StructuredOutputsParams"] = arguments.structured_arguments(request)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NotRequired, Protocol, TypedDict, TypeVar
 
 from harness.jsontypes import JSON
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.backends.upstream import Interface, Tables
 
 T = TypeVar("T")
+
+OWN: Final = "harness."
+"""What the names of recorded calls begin with that are the harness's own."""
 
 
 class Declared(Mapping[str, JSON]):
@@ -79,6 +82,15 @@ class Calls:
             return function(*args, **kwargs)
         finally:
             self.seconds += time.perf_counter() - began
+
+    def own(self, name: str, function: Callable[..., T], /, *args: Any, **given: Any) -> T:
+        """Call the harness's own part that does what settings ask for, and record what it was `given` by them.
+
+        No library sees these settings, so this is where their values arrive. `args` is what it works on.
+        """
+        if given:
+            self._keep({"call": f"{OWN}{name}", "kwargs": {key: describe(value) for key, value in given.items()}})
+        return function(*args, **given)
 
     def environment(self, **variables: str) -> None:
         """Set environment variables for upstream and record them; apart from arguments, of which they are none."""

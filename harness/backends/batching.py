@@ -7,7 +7,7 @@ same way for every backend that needs it. Nothing in this module knows a library
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,11 @@ class Batching:
     def sorts(self) -> bool:
         """Whether prompts are ordered by length first."""
         return self.strategy.startswith("sorted_")
+
+
+def batches(lengths: Sequence[int], **given: Any) -> list[list[int]]:
+    """`form_batches` as the settings ask for it: fields of `Batching`."""
+    return form_batches(lengths, Batching(**given))
 
 
 def form_batches(lengths: Sequence[int], batching: Batching) -> list[list[int]]:

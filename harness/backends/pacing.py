@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from harness.backends.settings import ConflictingSettingsError, take
 
 if TYPE_CHECKING:
-    from harness.backends.base import Declared
+    from harness.backends.base import Calls, Declared
 
 MODES = ("constant", "poisson")
 TRAFFIC = {f"traffic_simulation.{name}": name for name in ("enabled", "mode", "target_qps", "seed")}
@@ -32,25 +32,25 @@ class Traffic:
             raise ValueError(f"traffic rate {self.rate} requests/s: expected more than 0")
 
 
-def traffic(settings: Declared) -> Traffic | None:
+def traffic(settings: Declared, calls: Calls) -> Traffic | None:
     """When requests are handed over: libraries take them at once, so the harness paces them.
 
     Raises:
         ConflictingSettingsError: enabled without a rate.
     """
-    given = take(settings, TRAFFIC)
-    if not given.pop("enabled", False):
+    return calls.own("traffic", _traffic, **take(settings, TRAFFIC))
+
+
+def _traffic(
+    *, enabled: bool = False, mode: str = "constant", target_qps: float | None = None, seed: int | None = None
+) -> Traffic | None:
+    if not enabled:
         return None
-    if given.get("target_qps") is None:
+    if target_qps is None:
         raise ConflictingSettingsError(
             "traffic_simulation.enabled=True needs traffic_simulation.target_qps (requests/s)"
         )
-    seed = given.get("seed")
-    return Traffic(
-        mode=str(given.get("mode", "constant")),
-        rate=float(cast("float", given["target_qps"])),
-        seed=None if seed is None else int(cast("int", seed)),
-    )
+    return Traffic(mode, float(target_qps), seed)
 
 
 def schedule(count: int, traffic: Traffic) -> list[float]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.backends.batching import Batching, form_batches
+from harness.backends.batching import batches
 from harness.backends.pacing import schedule, traffic
 from harness.backends.settings import take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.backends.base import Declared
+    from harness.backends.base import Calls, Declared
 
 BATCHING = {
     "batching.batch_size": "size",
@@ -31,13 +31,13 @@ class Plan:
     """Seconds after the start at which each batch is due; then they share the engine in flight."""
 
 
-def plan(settings: Declared, lengths: Sequence[int], *, together: int) -> Plan:
+def plan(settings: Declared, lengths: Sequence[int], calls: Calls, *, together: int) -> Plan:
     """Group prompts by their lengths in tokens; so many `together` where no setting says otherwise."""
     given = take(settings, BATCHING)
-    grouping = Batching(**given) if given else Batching(size=together)
-    paced = traffic(settings)
-    if paced is not None and not given:
-        grouping = Batching(size=1)
-    batches = form_batches(lengths, grouping)
-    moments = None if paced is None else tuple(schedule(len(batches), paced))
-    return Plan(tuple(tuple(batch) for batch in batches), moments)
+    paced = traffic(settings, calls)
+    if given:
+        formed = calls.own("batches", batches, lengths, **given)
+    else:
+        formed = batches(lengths, size=together if paced is None else 1)
+    moments = None if paced is None else tuple(schedule(len(formed), paced))
+    return Plan(tuple(tuple(batch) for batch in formed), moments)

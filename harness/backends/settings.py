@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.backends.base import Declared
+    from harness.backends.base import Calls, Declared
 
 
 class ConflictingSettingsError(ValueError):
@@ -34,6 +34,17 @@ def take(settings: Declared, table: Mapping[str, str]) -> dict[str, Any]:
         arguments[name] = value
         origin[name] = path
     return arguments
+
+
+def seed_of(settings: Declared, own: int, calls: Calls) -> int:
+    """The seed of a pass: the declared one, whatever the pass's own."""
+    if "random_seed" not in settings:
+        return own
+    return calls.own("seed", _declared, random_seed=settings["random_seed"])
+
+
+def _declared(*, random_seed: int) -> int:
+    return random_seed
 
 
 def expand_preset(settings: Declared) -> None:

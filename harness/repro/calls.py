@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from harness.backends.base import OWN
 from harness.forwarded import Call
 from harness.jsontypes import JSON
 from harness.repro.shapes import Form, NotReproducible, Shape
@@ -88,9 +89,9 @@ class Run:
         """Statements. Making an object is one only where no call takes it: where that is what failed."""
         found = []
         for place in places:
-            if "variables" in self.calls[place]:
-                continue
             name = str(self.calls[place]["call"])
+            if "variables" in self.calls[place] or name.startswith(OWN):
+                continue
             if name in self.shape.forms:
                 form = self.shape.forms[name]
             elif name not in self.shape.modules:

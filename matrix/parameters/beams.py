@@ -58,6 +58,7 @@ _SUMS: dict[str, JSON] = {**_EIGHT, "tensorrt.logprobs": 1}
 (SamplingParams._get_output_config, tensorrt_llm/sampling_params.py)."""
 
 _FOUR: dict[str, JSON] = {"decoder.beam_search.num_beams": 4}
+_NO_NUMBER: dict[str, JSON] = {"decoder.beam_search.num_beams": None}
 _ALONE: dict[str, JSON] = {"batching.batch_size": 1}
 
 
@@ -101,14 +102,16 @@ PARAMETERS = (
         section=DECODER,
         values=(
             Value(False, contrast=True, control=_FOUR),
-            # upstream has no such switch: what is handed over is the number of beams alone
+            # upstream has no such switch: what is handed over is the number of beams alone, or the width at load
             Value(
                 True,
                 contrast=False,
                 companions=_FOUR,
-                control={"decoder.beam_search.num_beams": None},
+                control=_NO_NUMBER,
                 by_harness=True,
+                backends=("pytorch", "vllm"),
             ),
+            Value(True, contrast=False, companions=_FOUR, control=_NO_NUMBER, backends=("tensorrt",)),
         ),
         columns={
             "pytorch": Column(

@@ -84,7 +84,7 @@ PARAMETERS = (
         section=QUANTIZATION,
         values=(
             Value(False, contrast=True, backends=("pytorch",)),
-            Value(True, contrast=False, by_harness=True, backends=("pytorch",)),
+            Value(True, contrast=False, backends=("pytorch",)),
             Value(False, backends=("vllm", "tensorrt")),
             Value(True, backends=("vllm", "tensorrt")),
         ),

@@ -18,7 +18,7 @@ from harness.backends.pacing import traffic
 from harness.backends.pytorch import arguments, parallel
 from harness.backends.pytorch.compiling import compile_model
 from harness.backends.pytorch.quantize import FLAGS, quantization_arguments
-from harness.backends.settings import take
+from harness.backends.settings import seed_of, take
 
 
 class Recorded:
@@ -30,6 +30,9 @@ class Recorded:
     def __call__(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         self.kwargs[name] = kwargs
         return args[0] if name == "torch.compile" else function(*args, **kwargs)
+
+    def own(self, _name: str, function: Callable[..., Any], /, *args: Any, **given: Any) -> Any:
+        return function(*args, **given)
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def answer(settings: dict[str, Any]) -> dict[str, Any]:
 
 def load(settings: Declared, calls: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Everything that loading reads, as `load_group` and `load_model` read it."""
-    parallel.plan(settings)
+    parallel.plan(settings, calls)
     take(settings, arguments.TOKENIZER)
     loading = arguments.model_arguments(settings, calls)
     quantising = quantization_arguments(settings, calls)
@@ -75,10 +78,10 @@ def load(settings: Declared, calls: Any) -> tuple[dict[str, Any], dict[str, Any]
 
 def generate(settings: Declared, calls: Any) -> dict[str, Any]:
     """Everything that generating reads, as `PyTorchEngine` reads it."""
-    Batching(**take(settings, arguments.BATCHING))
-    traffic(settings)
+    calls.own("batches", Batching, **take(settings, arguments.BATCHING))
+    traffic(settings, calls)
     settings.get("streaming")
-    settings.get("random_seed")
+    seed_of(settings, 0, calls)
     return arguments.generate_arguments(settings, 16, calls)
 
 

@@ -133,7 +133,8 @@ def generate_arguments(settings: Declared, max_new_tokens: int, calls: Calls) ->
         settings["decoder.preset"]
     arguments = {"max_new_tokens": max_new_tokens, **take(settings, GENERATE)}
     if "decoder.beam_search.enabled" in settings:
-        arguments["num_beams"] = _beams(bool(settings["decoder.beam_search.enabled"]), arguments.get("num_beams"))
+        enabled = bool(settings["decoder.beam_search.enabled"])
+        arguments["num_beams"] = calls.own("beams", _beams, enabled=enabled, num_beams=arguments.get("num_beams"))
     arguments.update(passthrough(settings, calls))
     return arguments
 

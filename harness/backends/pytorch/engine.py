@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.backends import torchside
-from harness.backends.batching import Batching, form_batches
+from harness.backends.batching import batches
 from harness.backends.pacing import schedule, traffic
 from harness.backends.pytorch.arguments import BATCHING, generate_arguments
 from harness.backends.pytorch.generate import Replica, Request, Work
 from harness.backends.pytorch.readback import describe_model
-from harness.backends.settings import take
+from harness.backends.settings import seed_of, take
 
 if TYPE_CHECKING:
     from harness.backends.base import Calls, GenerateJob, Observation
@@ -49,20 +49,17 @@ class PyTorchEngine:
 
     def _request(self, job: GenerateJob, calls: Calls) -> Request:
         settings = job.settings
-        grouping = Batching(**take(settings, BATCHING))
         lengths = [len(ids) for ids in self._replica.loaded.tokenizer(list(job.prompts))["input_ids"]]
-        batches = form_batches(lengths, grouping)
-        paced = traffic(settings)
-        moments: list[float | None] = [None] * len(batches)
+        formed = calls.own("batches", batches, lengths, **take(settings, BATCHING))
+        paced = traffic(settings, calls)
+        moments: list[float | None] = [None] * len(formed)
         if paced is not None:
-            moments = list(schedule(len(batches), paced))
+            moments = list(schedule(len(formed), paced))
         streaming = settings.get("streaming")
-        seed = settings.get("random_seed")
         return Request(
             prompts=job.prompts,
-            work=tuple(Work(tuple(batch), at) for batch, at in zip(batches, moments, strict=True)),
-            seeds=job.seeds,
-            forced_seed=seed if isinstance(seed, int) else None,
+            work=tuple(Work(tuple(batch), at) for batch, at in zip(formed, moments, strict=True)),
+            passes=tuple((seed, seed_of(settings, seed, calls)) for seed in job.seeds),
             arguments=generate_arguments(settings, job.max_new_tokens, calls),
             streaming=None if streaming is None else bool(streaming),
             instruments=job.instruments,

@@ -37,9 +37,8 @@ class Request:
 
     prompts: tuple[str, ...]
     work: tuple[Work, ...]
-    seeds: tuple[int, ...]
-    forced_seed: int | None
-    """Declared `random_seed`: used for every pass instead of the pass's own."""
+    passes: tuple[tuple[int, int], ...]
+    """Of each pass its own seed, and the one that it runs under."""
     arguments: dict[str, Any]
     streaming: bool | None
     instruments: frozenset[str]
@@ -65,11 +64,10 @@ class Replica:
             torchside.profiler() if "operators" in request.instruments else nullcontext() as profiler,
         ):
             start = time.perf_counter()
-            for seed in request.seeds:
-                seeded = seed if request.forced_seed is None else request.forced_seed
+            for number, (seed, seeded) in enumerate(request.passes):
                 calls("transformers.set_seed", transformers.set_seed, seeded)
                 for work in request.work:
-                    if seed == request.seeds[0]:
+                    if number == 0:
                         # one pass is paced: under further seeds the arrivals would be the same
                         if work.at is not None:
                             wait_until(start + work.at)
@@ -189,7 +187,7 @@ class _Run:
         if tape.scores and self.beams == 1:
             # beams change rows at every step, so a row's steps are not one output's
             self.seen.setdefault("steps", []).extend(tape.steps(rows, seed))
-        if seed == self.request.seeds[0]:
+        if seed == self.request.passes[0][0]:
             for row in rows:
                 if row in tape.first:
                     self.seen.setdefault("logits", []).append(thin(tape.first[row]))

@@ -20,7 +20,7 @@ from harness.backends.base import Calls, Declared, LoadJob, Observation
 from harness.backends.pytorch.generate import Replica, Request
 from harness.backends.pytorch.load import Loaded, load_model
 from harness.backends.pytorch.readback import describe_model
-from harness.backends.settings import ConflictingSettingsError
+from harness.backends.settings import ConflictingSettingsError, take
 from harness.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 SIZE_ARGUMENT = {"tensor_parallel": "tp_size", "pipeline_parallel": "pp_size"}
 """`parallelism.strategy` → the argument of `DistributedConfig` that `parallelism.degree` is."""
+
+
+PROCESSES = {
+    "parallelism.strategy": "strategy",
+    "parallelism.degree": "degree",
+    "pytorch.num_processes": "processes",
+}
+"""Engine scope: how many processes there are, and what they share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +54,12 @@ class Plan:
         return self.strategy in SIZE_ARGUMENT
 
 
-def plan(settings: Declared) -> Plan:
+def plan(settings: Declared, calls: Calls) -> Plan:
     """The processes that the settings ask for."""
-    strategy = settings.get("parallelism.strategy")
-    degree = settings.get("parallelism.degree")
-    processes = settings.get("pytorch.num_processes")
+    return calls.own("processes", _plan, **take(settings, PROCESSES))
+
+
+def _plan(*, strategy: JSON = None, degree: JSON = None, processes: JSON = None) -> Plan:
     if strategy is None:
         if degree is not None:
             raise ConflictingSettingsError(f"parallelism.degree={degree!r} needs parallelism.strategy")
@@ -78,7 +87,7 @@ def _visible_devices() -> int:
 
 def load_group(job: LoadJob, calls: Calls) -> tuple[Replica, Group]:
     """Fork the other ranks, load in all of them, and wait until each has."""
-    wanted = plan(job.settings)
+    wanted = plan(job.settings, calls)
     workers = [_fork(rank, lambda rank, pipe: _serve(job, wanted, rank, pipe)) for rank in range(1, wanted.size)]
     group = Group(wanted, workers)
     try:

@@ -39,7 +39,7 @@ class Run:
         self.streaming = None if streaming is None else bool(streaming)
         self.others = requests.others(job, calls)
         self.prompts, lengths = _prompts(llm, requests.model, job.prompts)
-        self.plan = plan(job.settings, lengths, together=len(lengths))
+        self.plan = plan(job.settings, lengths, calls, together=len(lengths))
 
     def all(self) -> None:
         """Every batch under every seed. Only the first pass is paced: further arrivals would be the same."""

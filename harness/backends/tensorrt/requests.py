@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.settings import beside, take
+from harness.backends.settings import beside, seed_of, take
 from harness.backends.tensorrt.arguments import GUIDED, sampling_arguments, vocabulary_bias
 from harness.backends.tensorrt.configs import find
 
@@ -49,6 +49,7 @@ class Requests:
 
     def sampling(self, job: GenerateJob, seed: int, calls: Calls, llm: Any) -> Any:
         """`SamplingParams` for a pass under `seed`."""
+        seed = seed_of(job.settings, seed, calls)
         arguments = sampling_arguments(job.settings, job.max_new_tokens, seed, beam_width=self.beam_width)
         if guide := take(job.settings, GUIDED):
             arguments["guided_decoding"] = calls("GuidedDecodingParams", find("GuidedDecodingParams"), **guide)

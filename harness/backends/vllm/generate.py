@@ -46,7 +46,7 @@ class Run:
         self.others = requests.others(job, calls)
         self.prompts, lengths = _prompts(self.engine, self.requests.model, job.prompts)
         # beams are searched prompt by prompt unless it is said how many go together
-        self.plan = plan(job.settings, lengths, together=1 if self.beam_params is not None else len(lengths))
+        self.plan = plan(job.settings, lengths, calls, together=1 if self.beam_params is not None else len(lengths))
         self._next_id = 0
         torchside.reset_peak_memory()
 

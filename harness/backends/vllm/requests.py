@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.backends.settings import seed_of, take
 from harness.backends.vllm.arguments import beam_arguments, lora_paths, sampling_arguments, structured_arguments
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Requests:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        arguments = sampling_arguments(job.settings, job.max_new_tokens, seed if self.seeded else None)
+        own = seed_of(job.settings, seed, calls) if self.seeded else None
+        arguments = sampling_arguments(job.settings, job.max_new_tokens, own)
         if structure := structured_arguments(job.settings):
             arguments["structured_outputs"] = calls("StructuredOutputsParams", StructuredOutputsParams, **structure)
         if self.streaming is not None:
@@ -36,7 +38,8 @@ class Requests:
 
     def beams(self, job: GenerateJob, calls: Calls) -> Any:
         """`BeamSearchParams`, or None when beams are not searched."""
-        arguments = beam_arguments(job.settings, job.max_new_tokens)
+        switch = take(job.settings, {"decoder.beam_search.enabled": "enabled"})
+        arguments = calls.own("beams", lambda **_: beam_arguments(job.settings, job.max_new_tokens), **switch)
         if arguments is None:
             return None
         from vllm.sampling_params import BeamSearchParams

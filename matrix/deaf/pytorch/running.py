@@ -114,7 +114,7 @@ def static_cache() -> None:
 
 def static_sliding_cache() -> None:
     """Sliding layers of a static cache take memory of their own for each step, as those of a dynamic one."""
-    from transformers.cache_utils import DynamicSlidingWindowLayer, StaticSlidingWindowLayer
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, StaticSlidingWindowLayer
 
     original = StaticSlidingWindowLayer.__init__
 
@@ -126,7 +126,8 @@ def static_sliding_cache() -> None:
         self.cumulative_length = 0
 
     StaticSlidingWindowLayer.__init__ = init
-    for name in ("lazy_initialization", "update", "get_mask_sizes", "get_seq_length"):
+    StaticSlidingWindowLayer.lazy_initialization = DynamicLayer.lazy_initialization
+    for name in ("update", "get_mask_sizes", "get_seq_length"):
         setattr(StaticSlidingWindowLayer, name, getattr(DynamicSlidingWindowLayer, name))
 
 
