@@ -22,22 +22,24 @@ def _after(made: Any) -> None:
     Scheduler.__init__ = init
 
 
-def _halved(*names: str) -> None:
+def max_num_seqs() -> None:
+    """Half as many requests run together as may."""
+
     def halve(scheduler: Any) -> None:
-        for name in names:
-            setattr(scheduler, name, getattr(scheduler, name) // 2)
+        scheduler.max_num_running_reqs //= 2
+        if hasattr(scheduler, "max_num_active_reqs"):  # 0.32 admits by this one
+            scheduler.max_num_active_reqs //= 2
 
     _after(halve)
 
 
-def max_num_seqs() -> None:
-    """Half as many requests run together as may."""
-    _halved("max_num_running_reqs")
-
-
 def max_num_batched_tokens() -> None:
     """Steps take in half as many tokens as they may."""
-    _halved("max_num_scheduled_tokens")
+
+    def halve(scheduler: Any) -> None:
+        scheduler.max_num_scheduled_tokens //= 2
+
+    _after(halve)
 
 
 def _config(name: str, change: Any) -> None:
@@ -152,10 +154,11 @@ def one_adapter() -> None:
 
 def drafts_nothing() -> None:
     """Nothing is drafted from the prompt."""
-    from vllm.v1.spec_decode.ngram_proposer import NgramProposer
+    # where upstream's own proposer is imported this early, it cannot start its worker (0.32)
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-    def propose(self: Any, count: int, sampled: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
+    def propose(self: Any, scheduled: Any, sampled: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
         return [[] for _ in sampled]
 
-    assert callable(NgramProposer.propose)
-    NgramProposer.propose = propose
+    assert callable(GPUModelRunner.propose_draft_token_ids)
+    GPUModelRunner.propose_draft_token_ids = propose
