@@ -31,6 +31,8 @@ from harness import (
     report,
     store,
 )
+from harness.audit import command as audit_command
+from harness.audit.record import AuditError
 from harness.backends import MODULES
 from harness.columns import parse_backends, plan_cells
 from harness.diff import DiffError
@@ -65,6 +67,7 @@ app.command(name="merge")(commands.merge_command)
 app.command(name="summary")(cli_summary.summary_command)
 app.command()(cli_lint.lint)
 app.command()(cli_repro.repro)
+app.command()(audit_command.audit)
 
 Backends = Annotated[str | None, typer.Option(help="Columns, comma-separated (default: all).")]
 Versions = Annotated[
@@ -313,6 +316,7 @@ def main() -> None:
     except (
         ProjectError,
         PlanError,
+        AuditError,
         store.StoreError,
         report.ReportError,
         claims.ClaimsError,
