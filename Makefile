@@ -15,6 +15,8 @@ REPEATS ?=
 IDLE ?=
 BUDGET ?=
 RESULTS ?=
+SAMPLE ?=
+SEED ?=
 VERSIONS ?=
 PARTS ?=
 CELLS ?=
@@ -25,7 +27,7 @@ FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix energy accept report repro cases drift lint test check format model bench clean
+.PHONY: help harness setup matrix energy audit accept report repro cases drift lint test check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -42,6 +44,7 @@ help: ## Show this help
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
 	@echo "  Of bench:                    PARTS=\"sample scaling large sampling matrix\"  CELLS=16  WRITE=docs/benchmarks.md"
+	@echo "  Of audit, besides:           SAMPLE=24 SEED=text   so many cells, spread over sections"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
 
@@ -60,6 +63,10 @@ energy: setup ## Measure what the values that passed cost, each against its cont
 	@$(PARAMATRIX) energy $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") $(if $(CELL),--cell '$(CELL)') \
 	  $(if $(MODEL),--model "$(MODEL)") $(FILE) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(WINDOW),--window $(WINDOW)) \
 	  $(if $(REPEATS),--repeats $(REPEATS)) $(if $(IDLE),--idle $(IDLE))
+
+audit: setup ## Try every ✅ again with a saboteur between declaration and upstream
+	@$(PARAMATRIX) audit $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") $(if $(CELL),--cell '$(CELL)') \
+	  $(if $(MODEL),--model "$(MODEL)") $(FILE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed '$(SEED)')
 
 accept: harness ## Expect from now on the verdicts of the last run
 	@$(PARAMATRIX) accept $(ASKED) $(FILE) $(if $(CELL),--cell '$(CELL)')

@@ -12,6 +12,9 @@ from harness import claims as records
 from harness import diff as comparison
 from harness import lint as checks
 from harness import pages, store
+from harness.audit import page as audit_page
+from harness.audit import record as audits
+from harness.audit.checks import contradictions
 from harness.backends import MODULES
 from harness.lint import Subject
 from harness.lint_pages import stale_comparison
@@ -64,12 +67,20 @@ def _folder(project: Project, source: Path, folder: Path, claimed: Path, expecte
         project.templates,
         pages.measurements(source),
     )
-    found = checks.check(subject)
+    found = [*checks.check(subject), *_audited(project, folder, subject.results)]
     for note in checks.notes(subject, expected or {plan.backend for plan in subject.results.planned.values()}):
         typer.echo(f"note: {name}: {note}")
     if not found:
         typer.echo(f"{name}: {len(subject.results.planned)} cells on {len(subject.pages)} pages: no contradiction")
     yield from (f"{name}: {problem}" for problem in found)
+
+
+def _audited(project: Project, folder: Path, results: store.Results) -> Iterator[str]:
+    """What an audit that lies in a folder gets wrong of it."""
+    if audit := audits.read(folder / audits.FILE):
+        shown = folder / audit_page.PAGE
+        text = shown.read_text(encoding="utf-8") if shown.exists() else None
+        yield from contradictions(audit, text, results, project.templates)
 
 
 def _shown(project: Project, path: Path) -> str:
