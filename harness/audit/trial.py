@@ -22,7 +22,7 @@ from harness.verdict import Cause
 _WITHOUT = "dropped"
 _LYING = "dropped, and recorded as handed over"
 _IMPLIED = "companions say the same: upstream is handed what it is handed without a saboteur, and does the same"
-_DEFAULT = "nothing that was seen differs: upstream does so by itself, and what was handed over tells them apart"
+_DEFAULT = "the default: nothing that was seen differs but what was handed over"
 _VARYING = {"arrivals", "seconds", "memory"}
 """Observations that are never twice the same."""
 
@@ -158,10 +158,12 @@ def _handed_alike(one: Seen, other: Seen) -> bool:
 def nothing_differs(cell: Cell, one: Seen, other: Seen, control: Seen) -> bool:
     """Whether nothing that was seen tells two runs apart but what varies by nature: times, memory, processes.
 
-    Where the verdict rests on what varies, that is no excuse.
+    Where the verdict rests on what varies, that is no excuse: upstream might do otherwise by itself. What the harness
+    does by itself is its own to know.
     """
     rests = {path.partition(".")[0] for path in rests_on(cell, _claiming(one, other), control)}
-    return not rests & _VARYING and not changes(_comparable(one), _comparable(other))
+    told = cell.by_harness or not rests & _VARYING
+    return told and not changes(_comparable(one), _comparable(other))
 
 
 def _comparable(seen: Seen) -> dict[str, JSON]:
