@@ -8,7 +8,7 @@ from typing import Final
 
 from harness import deafening
 from harness.declare import Deaf, Seen
-from harness.failure import Failure
+from harness.failure import Failure, short_of_memory
 from harness.host import Attempt, BackendHost, Launcher, Limits
 from harness.plan import Run
 from harness.variants import VariantError, Variants
@@ -74,6 +74,9 @@ class AuditHost:
         cache_dir = model.get("cache_dir")
         if deaf is None:
             made = self._worker.observe(run, model=model["model"], cache_dir=cache_dir, fresh=fresh)
+            if made.failure is not None and short_of_memory(made.failure):
+                # an engine that is kept for later runs may be what holds the memory
+                made = self._worker.observe(run, model=model["model"], cache_dir=cache_dir, fresh=fresh, alone=True)
         else:
             made = self._worker.deafened(run, deaf, model["model"], cache_dir)
         return Watched(made.seen, made.failure)

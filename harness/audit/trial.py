@@ -15,14 +15,14 @@ from harness.judge import forwarded_difference, judge
 from harness.level import echo, level
 from harness.plan import Cell, Run
 from harness.records import CellRecord
-from harness.rests import rests_on
+from harness.rests import RESOLVED, at, rests_on
 from harness.settled import changes
 from harness.verdict import Cause
 
 _WITHOUT = "dropped"
 _LYING = "dropped, and recorded as handed over"
 _IMPLIED = "companions say the same: upstream is handed what it is handed without a saboteur, and does the same"
-_DEFAULT = "the default: nothing that was seen differs but what was handed over"
+_DEFAULT = "the default: nothing that happened differs, and what was handed over tells them apart"
 _VARYING = {"arrivals", "seconds", "memory"}
 """Observations that are never twice the same."""
 
@@ -31,7 +31,7 @@ class Trial:
     """Audits cells of one backend."""
 
     def __init__(self, host: AuditHost, cells: Iterable[Cell]) -> None:
-        """`cells`: those of the backend that can be run here; values of others arrive in place of a cell's own."""
+        """`cells`: those of the backend that are ✅; values of others arrive in place of a cell's own."""
         self.host = host
         self._of: dict[str, list[Cell]] = {}
         for cell in cells:
@@ -156,16 +156,20 @@ def _handed_alike(one: Seen, other: Seen) -> bool:
 
 
 def nothing_differs(cell: Cell, one: Seen, other: Seen, control: Seen) -> bool:
-    """Whether nothing that was seen tells two runs apart but what varies by nature: times, memory, processes.
+    """Whether nothing that happened tells two runs apart but what varies by nature: times, memory, processes.
 
+    What was stored may differ where the verdict does not rest on it: upstream has other names for what it does anyway.
     Where the verdict rests on what varies, that is no excuse: upstream might do otherwise by itself. What the harness
     does by itself is its own to know.
     """
-    rests = {path.partition(".")[0] for path in rests_on(cell, _claiming(one, other), control)}
-    told = cell.by_harness or not rests & _VARYING
-    return told and not changes(_comparable(one), _comparable(other))
+    paths = rests_on(cell, _claiming(one, other), control)
+    told = cell.by_harness or not {path.partition(".")[0] for path in paths} & _VARYING
+    stored = [path.removeprefix(f"{RESOLVED}.") for path in paths if path.startswith(RESOLVED)]
+    return told and not changes(_comparable(one, stored), _comparable(other, stored))
 
 
-def _comparable(seen: Seen) -> dict[str, JSON]:
-    observed = {key: value for key, value in seen.observation.items() if key not in _VARYING}
-    return {"observation": cast("JSON", observed), "read_back": dict(seen.read_back)}
+def _comparable(seen: Seen, stored: Iterable[str]) -> dict[str, JSON]:
+    """What happened, and of what was read back these paths."""
+    kept = {**seen.read_back, **seen.observation.get("resolved", {})}
+    happened = {key: value for key, value in seen.observation.items() if key not in {*_VARYING, RESOLVED}}
+    return {"happened": cast("JSON", happened), "stored": {path: at(kept, path) for path in stored}}

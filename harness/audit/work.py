@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from harness.audit.choose import in_order
+from harness.audit import choose
 from harness.audit.host import AuditHost
 from harness.audit.record import Audit, Audited, AuditError, Sample
 from harness.audit.trial import Trial
@@ -57,7 +57,8 @@ def audit(
     found: list[Audited] = []
     try:
         for backend, snapshot in snapshots.items():
-            cells = [cell for cell in planned if cell.backend == backend and _runs_here(cell, snapshot)]
+            passed = [cell for cell in choose.passed(planned, results) if cell.backend == backend]
+            cells = [cell for cell in passed if _runs_here(cell, snapshot)]
             wanted = [cell for cell in chosen if cell.backend == backend]
             _column(project, backend, cells, wanted, results, tell=tell, found=found)
     except KeyboardInterrupt:
@@ -105,7 +106,7 @@ def _column(
     host = AuditHost(backend, project.launcher(backend), project.limits, Variants(project.cache / "variants"))
     trial = Trial(host, cells)
     try:
-        for cell in in_order(wanted):
+        for cell in choose.in_order(wanted):
             began = time.monotonic()
             found.append(trial.audit(cell, results.cells[cell.id]))
             tell(found[-1], time.monotonic() - began)

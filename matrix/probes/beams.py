@@ -7,7 +7,6 @@ import json
 
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
-from matrix.probes.readback import arguments
 from matrix.probes.scores import number, span
 
 
@@ -53,12 +52,13 @@ def _length_penalty(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _early(run: Seen, control: Seen, value: JSON) -> Shown:
-    """True stops sooner than the control, False and "never" later; which of these two, the call tells."""
+    """True stops sooner than the control, False and "never" later; which of them, generation has in its config."""
     ours, theirs = len(run.observation["forwards"]), len(control.observation["forwards"])
-    given = {json.dumps(value) for value in arguments(run, "generate", "early_stopping")}
+    config = run.observation["resolved"]["generation_config"]
+    used = config.get("early_stopping") if isinstance(config, dict) else None
     fine = ours < theirs if value is True else ours > theirs
-    text = f"{ours} forward calls (control: {theirs}), early_stopping={', '.join(sorted(given))}"
-    return Shown(fine and given == {json.dumps(value)}, text)
+    text = f"{ours} forward calls (control: {theirs}), early_stopping={json.dumps(used)}"
+    return Shown(fine and used == value and isinstance(used, type(value)), text)
 
 
 def _most_rows(run: Seen) -> float:

@@ -1,0 +1,33 @@
+"""A sample of the audit on the real backends: another one with each commit, the same for one commit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.audit.record import FILE, Fate, Saboteur, read
+from harness.provenance import commit
+from tests.interpreters import ROOT
+from tests.projects import paramatrix
+
+SIZES = {"pytorch": 24, "vllm": 8}
+"""✅ cells: PyTorch's take about a second each, vLLM's about five."""
+
+
+@pytest.mark.parametrize("backend", SIZES)
+def test_no_saboteur_gets_a_pass(backend: str, tmp_path: Path) -> None:
+    variable = f"PARAMATRIX_{backend.upper()}_PYTHON"
+    python = os.environ.get(variable) or str(ROOT / ".venvs" / backend / "bin" / "python")
+    if not Path(python).is_file():
+        pytest.skip(f"no {backend} interpreter at {python}: `make setup BACKENDS={backend}` makes it")
+    seed = (commit(ROOT) or "no checkout").removesuffix("+dirty")
+    asked = ("--backends", backend, "--sample", str(SIZES[backend]), "--seed", seed)
+    done = paramatrix(ROOT, "audit", *asked, "--out", str(tmp_path), **{variable: python})
+    assert done.returncode == 0, f"paramatrix audit {' '.join(asked)}\n{done.stderr}"
+    found = read(tmp_path / FILE)
+    assert found is not None
+    assert len(found.cells) == SIZES[backend]
+    tried = [mutant for cell in found.cells for mutant in cell.mutants if mutant.fate is Fate.KILLED]
+    assert {mutant.saboteur for mutant in tried} >= {Saboteur.WITHHOLD, Saboteur.ECHO}
