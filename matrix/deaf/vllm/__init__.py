@@ -39,7 +39,7 @@ _SEED = _choosing("seed", "no request's generator is used")
 _STOP = _choosing("stop_texts", "no text ends an output")
 _INCLUDE = _choosing("include_stop", "a text that ends an output is left out of it, or kept, the other way round")
 _BIAS = _choosing("logit_bias", "no logit is moved")
-_LOGPROBS = _choosing("logprobs", "three log-probabilities are reported, however many are asked for")
+_LOGPROBS = _choosing("logprobs", "half as many log-probabilities are reported as are asked for")
 _MODE = _choosing("logprobs_mode", "what is reported is taken before processing, or after it, the other way round")
 _STRUCTURE = _choosing("structure", "no id is left out for the form that an output must take")
 _SEQS = _scheduling("max_num_seqs", "half as many requests run together as may")
@@ -78,7 +78,7 @@ VLLM: Patches = {
     "vllm.stop": dict.fromkeys(("5", '["5","7"]'), _STOP),
     "vllm.stop_token_ids": {"[260]": _choosing("stop_ids", "no id but the model's own ending ends an output")},
     "vllm.include_stop_str_in_output": dict.fromkeys(("False", "True"), _INCLUDE),
-    "vllm.logprobs": dict.fromkeys(("0", "1", "5"), _LOGPROBS),
+    "vllm.logprobs": dict.fromkeys(("1", "5"), _LOGPROBS),
     "vllm.max_logprobs": {"30": _LOGPROBS},
     "vllm.logprobs_mode": dict.fromkeys(
         ("raw_logprobs", "raw_logits", "processed_logprobs", "processed_logits"), _MODE

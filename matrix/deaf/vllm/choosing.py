@@ -207,13 +207,13 @@ def max_tokens() -> None:
 
 
 def logprobs() -> None:
-    """Three log-probabilities are reported, however many are asked for."""
+    """Half as many log-probabilities are reported as asked for; of more, the front end would take the first."""
     from vllm.v1.sample.sampler import Sampler
 
     original = Sampler.gather_logprobs
 
-    def gather(logprobs: Any, _asked: int, token_ids: Any) -> Any:
-        return original(logprobs, 3, token_ids)
+    def gather(logprobs: Any, asked: int, token_ids: Any) -> Any:
+        return original(logprobs, asked // 2, token_ids)
 
     Sampler.gather_logprobs = staticmethod(gather)
 
