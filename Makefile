@@ -27,7 +27,7 @@ FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix energy audit accept report repro cases drift lint test check format model bench clean
+.PHONY: help harness setup matrix energy audit accept report repro cases drift lint test faults check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -37,7 +37,8 @@ help: ## Show this help
 	@echo "  Variables of matrix, cases:  BACKENDS=pytorch      columns, comma-separated"
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
-	@echo "                               MODEL=path-or-hub-id  WORKERS=2"
+	@echo "                               MODEL=path-or-hub-id"
+	@echo "                               WORKERS=auto          one worker a GPU or share of the CPU, or a number"
 	@echo "  Of matrix, besides:          FRESH=1                 run also cells whose inputs did not change"
 	@echo "                               REPEAT=3 ORDER=random judge each cell three times, at random"
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
@@ -83,6 +84,10 @@ cases: harness ## List the planned cells
 
 test: setup ## Test the harness itself, real backends included
 	@.venv/bin/python -m pytest tests
+
+faults: setup ## Run the tests in which things die or are interrupted REPEAT times
+	@for round in $$(seq $(or $(REPEAT),20)); do \
+	  echo "round $$round of $(or $(REPEAT),20)"; .venv/bin/python -m pytest -q -m faults tests || exit 1; done
 
 drift: setup ## Compare the declared parameters with what the installed backends offer
 	@$(PARAMATRIX) drift $(if $(BACKENDS),--backend $(BACKENDS)) $(ASKED)

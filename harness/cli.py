@@ -109,7 +109,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     k: Annotated[str | None, typer.Option("-k", help="pytest -k expression over cell ids.")] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
-    workers: Annotated[str | None, typer.Option(help="Number of pytest-xdist workers.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Workers: a number, or auto (see README).")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Judge every cell so often, in random order, anew.")] = 1,
     order: Annotated[str | None, typer.Option(help="page, random or random:SEED.")] = None,
     out: Annotated[

@@ -44,7 +44,7 @@ def groups(cells: Iterable[Cell], expected_s: Mapping[str, float]) -> tuple[Grou
             name,
             tuple(listed),
             gpus=max(_wanted(cell, "cuda", "devices") for cell in listed),
-            cpus=max(_wanted(cell, "cpus") for cell in listed),
+            cpus=max(_wanted(cell, "cpus", "devices") for cell in listed),
             expected_s=sum(expected_s[cell.id] for cell in listed),
         )
         for name, listed in together.items()

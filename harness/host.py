@@ -26,6 +26,7 @@ from harness.failure import Failure, one_line
 from harness.jsontypes import JSON
 from harness.plan import Run
 from harness.scratch import MARK, Scratch
+from harness.slots.share import Share
 from harness.wire import Message, PeerGone, Wire, WireTimeout
 
 
@@ -68,8 +69,10 @@ class Launcher:
             return f"{self.command[0]} does not exist"
         return None
 
-    def popen(self, arguments: list[str], stderr: int, cwd: Path, mark: str = "") -> subprocess.Popen[bytes]:
-        """Start the worker with private pipes, in a process group of its own.
+    def popen(
+        self, arguments: list[str], stderr: int, cwd: Path, mark: str = "", share: Share | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start the worker with private pipes, in a process group of its own, on `share` or on all of the machine.
 
         Raises:
             HostUnavailable: the command cannot be started.
@@ -80,18 +83,21 @@ class Launcher:
         path = os.pathsep.join(filter(None, (str(self.root), os.environ.get("PYTHONPATH"))))
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", MARK: mark}
         own["SPT_NOENV"] = "1"  # setproctitle writes titles over the environment, and the mark with it
-        threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
+        if share is not None:
+            own |= share.environment()
         try:
-            return subprocess.Popen(
-                # absolute, because the worker gets a folder of its own; links are kept: a venv lives by them
-                [str(Path(found).absolute()), *self.command[1:], "-m", "harness.worker", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                cwd=cwd,
-                env={"OMP_NUM_THREADS": threads, "GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **own},
-                start_new_session=True,
-            )
+            with share.affinity() if share is not None else contextlib.nullcontext():
+                threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
+                return subprocess.Popen(
+                    # absolute, because the worker gets a folder of its own; links are kept: a venv lives by them
+                    [str(Path(found).absolute()), *self.command[1:], "-m", "harness.worker", *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    cwd=cwd,
+                    env={"OMP_NUM_THREADS": threads, "GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **own},
+                    start_new_session=True,
+                )
         except OSError as error:
             raise HostUnavailable(f"{self.command[0]} cannot be started: {error.strerror}") from error
 
@@ -191,6 +197,8 @@ class BackendHost:
         self.launcher = launcher
         self.limits = limits
         self.keep = keep
+        self.share: Share | None = None
+        """What of the machine it may use from its next start on; None: all."""
         self.start_s = 0.0
         """Seconds the last start took: the import of the library."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -225,7 +233,7 @@ class BackendHost:
         try:
             self._scratch = scratch.make(self._mark)
             with (self._scratch.path / "log").open("wb") as log:
-                self._process = self.launcher.popen(arguments, log.fileno(), self._scratch.path, self._mark)
+                self._process = self.launcher.popen(arguments, log.fileno(), self._scratch.path, self._mark, self.share)
         except OSError as error:
             self._remove_scratch()
             raise HostUnavailable(f"no folder for the {self.backend} host's log: {error}") from error

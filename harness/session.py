@@ -22,6 +22,7 @@ from harness.project import Project
 from harness.provenance import backend_info
 from harness.records import AttemptRecord, CellRecord, OfCell, Timing
 from harness.redact import Redactor
+from harness.slots.share import Share
 from harness.variants import Variants
 from harness.verdict import Cause, Verdict
 
@@ -45,6 +46,19 @@ class Session:
         self._expected: dict[str, Expectations | None] = {}
         self._experiments: dict[str, Experiment | str] = {}
         self._hosts: dict[str, BackendHost] = {}
+        self._share: Share | None = None
+
+    def use(self, share: Share | None) -> None:
+        """Let hosts run on `share` from now on; those that run elsewhere end. None: all end.
+
+        What is known of controls stays: what they showed does not depend on it.
+        """
+        if share is None or share != self._share:
+            for host in self._hosts.values():
+                host.close()
+        self._share = share
+        for host in self._hosts.values():
+            host.share = share
 
     def judge(self, cell: Cell, run: str) -> CellRecord:
         """Run and judge one cell, as a record of `run`."""
@@ -90,6 +104,7 @@ class Session:
             else:
                 self.metering.expect(snapshot)
                 host = BackendHost(backend, self.project.launcher(backend), self.project.limits, self.keep)
+                host.share = self._share
                 self._hosts[backend] = host
                 self._experiments[backend] = Experiment(host, snapshot, self.variants)
         return self._experiments[backend]

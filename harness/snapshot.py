@@ -37,7 +37,7 @@ def snapshot(distributions: Iterable[str]) -> dict[str, JSON]:
         "cpu": _cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "available_bytes": _available_bytes(),
+        "available_bytes": available_bytes(),
         "gpus": gpus(),
         "executable": Path(sys.executable).name,
     }
@@ -136,7 +136,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _available_bytes() -> int | None:
+def available_bytes() -> int | None:
     """Memory that can be had without swapping: what is free, and what caches would give back."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

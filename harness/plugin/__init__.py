@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 
 import pytest
@@ -15,9 +16,12 @@ from harness.plugin.chosen import INPUT, Chosen
 from harness.plugin.ending import Ending
 from harness.plugin.recorder import Recorder
 from harness.plugin.reuse import Reuse
+from harness.plugin.slots import MARK, TOLD, SlotPlugin, settle
 from harness.records import CellRecord
 from harness.replay import conclude
 from harness.session import Session, column_models
+from harness.slots import orders
+from harness.slots.share import Share
 from harness.verdict import Cause
 
 _SESSION = pytest.StashKey[Session]()
@@ -31,6 +35,13 @@ class HarnessFault(Exception):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a matrix run."""
     options.add(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Before xdist looks at it: how many workers there are to be."""
+    settle(config)
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,11 +62,19 @@ def pytest_configure(config: pytest.Config) -> None:
         recorder = Recorder(config, reuse)
         config.pluginmanager.register(reuse, "paramatrix-reuse")
         config.pluginmanager.register(recorder, "paramatrix-recorder")
+        config.pluginmanager.register(SlotPlugin(config, reuse), "paramatrix-slots")
         if config.getoption("htmlpath", None):
             html = MatrixHtml(lambda: project_of(config).templates, recorder.run_of)
             config.pluginmanager.register(html, "paramatrix-html")
-    else:
-        config.pluginmanager.register(Reuse(config), "paramatrix-reuse")
+        return
+    config.pluginmanager.register(Reuse(config), "paramatrix-reuse")
+    if told := config.workerinput.get(TOLD):
+        os.environ[MARK] = told["mark"]
+
+        def use(share: Share | None) -> None:
+            _session(config).use(share)
+
+        config.pluginmanager.register(orders.hear(told, use), "paramatrix-slot")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -77,7 +96,7 @@ def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
     config = request.config
     if (measure := config.stash.get(MEASURE, None)) is not None:
         return lambda cell: measure(request.node, cell)
-    session = config.stash.setdefault(_SESSION, Session(project_of(config)))
+    session = _session(config)
 
     def judge(cell: Cell) -> None:
         record = session.judge(cell, run_id(config))
@@ -91,6 +110,12 @@ def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
         conclude(record)
 
     return judge
+
+
+def _session(config: pytest.Config) -> Session:
+    if _SESSION not in config.stash:
+        config.stash[_SESSION] = Session(project_of(config))
+    return config.stash[_SESSION]
 
 
 @pytest.hookimpl(wrapper=True)
