@@ -48,7 +48,7 @@ def measure(folder: Path, matrix: str, workers: int) -> Done:
         config = folder / "pyproject.toml"
         config.write_text(config.read_text().replace("load_s = 120", "load_s = 8"))
     (folder / "noted").unlink(missing_ok=True)
-    process = projects.start(folder, "pytest", "-v", "-n", str(workers), TOY_FOLDER=str(folder))
+    process = projects.start(folder, "pytest", "-v", "--matrix-fresh", "-n", str(workers), TOY_FOLDER=str(folder))
     out, err = process.communicate(timeout=600)
     assert marked(f"TOY_FOLDER={folder}") == [], "nothing is left running"
     noted = folder / "noted"
