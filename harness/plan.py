@@ -152,6 +152,7 @@ class _Planner:
         self.backend = backend
         self.model = model
         self.scopes = scopes(matrix, backend)
+        self._known: dict[str, tuple[Settings, str | None]] = {}
 
     def cell(self, parameter: Parameter, value: Value, column: Column | NotApplicable) -> Cell:
         """The cell of one value."""
@@ -169,7 +170,7 @@ class _Planner:
             control[parameter.path] = value.contrast
             flipped = {**bare, parameter.path: value.contrast}
             contrast = f"{parameter.path}={label(value.contrast)}"
-        declared, rejected = _declared({**shared, parameter.path: value.value}, self.model, self.backend)
+        declared, rejected = self._declared({**shared, parameter.path: value.value})
         if value.value is None:
             # an explicit null is a value like any other, where companions use it to withdraw one
             declared[parameter.path] = None
@@ -202,7 +203,7 @@ class _Planner:
             section=parameter.section,
             scope=column.scope,
             treated=run(declared),
-            control=run(_declared(control, self.model, self.backend)[0]),
+            control=run(self._declared(control)[0]),
             contrast=contrast,
             probe=probe,
             output=output,
@@ -211,10 +212,28 @@ class _Planner:
             not_applicable=reason,
             rejected=rejected,
             note=parameter.note,
-            withheld=run(_declared(bare, self.model, self.backend)[0]),
-            flipped=run(_declared(flipped, self.model, self.backend)[0]) if flipped else None,
+            withheld=run(self._declared(bare)[0]),
+            flipped=run(self._declared(flipped)[0]) if flipped else None,
             deaf=value.deaf or (column.deaf if isinstance(column.deaf, Deaf) else (column.deaf or {}).get(text)),
         )
+
+    def _declared(self, settings: Settings) -> tuple[Settings, str | None]:
+        """The settings as the validated config states them, or as they are with the objection.
+
+        Controls of a parameter are mostly the same settings: they are validated once.
+        """
+        stated: Settings = {path: value for path, value in settings.items() if value is not None}
+        text = json.dumps(stated)
+        if text not in self._known:
+            self._known[text] = self._validated(stated)
+        found, objection = self._known[text]
+        return dict(found), objection
+
+    def _validated(self, stated: Settings) -> tuple[Settings, str | None]:
+        try:
+            return config_settings(config_from_settings(stated, model=self.model, backend=self.backend)), None
+        except ValidationError as error:
+            return stated, "; ".join(str(problem["msg"]) for problem in error.errors())
 
     def _split(self, settings: Settings, known: Mapping[str, Scope], path: str) -> tuple[Settings, Settings]:
         """Engine-scoped and request-scoped settings."""
@@ -276,15 +295,6 @@ def split(settings: Settings, known: Mapping[str, Scope]) -> tuple[Settings, Set
     engine = {path: settings[path] for path in sorted(settings) if known[path] is Scope.ENGINE}
     request = {path: settings[path] for path in sorted(settings) if known[path] is Scope.REQUEST}
     return engine, request
-
-
-def _declared(settings: Settings, model: str, backend: str) -> tuple[Settings, str | None]:
-    """The settings as the validated config states them, or as they are with the objection."""
-    stated: Settings = {path: value for path, value in settings.items() if value is not None}
-    try:
-        return dict(config_settings(config_from_settings(stated, model=model, backend=backend))), None
-    except ValidationError as error:
-        return stated, "; ".join(str(problem["msg"]) for problem in error.errors())
 
 
 def _never(*_: object) -> object:

@@ -69,6 +69,11 @@ def _within(registry: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
     )
 
 
+@lru_cache(maxsize=256)
+def _asked(registry: tuple[Rule, ...], prefix: str, backend: str | None) -> tuple[Rule, ...]:
+    return tuple(candidate for candidate in _within(registry, prefix) if candidate.holds_for(backend))
+
+
 def rules_within(prefix: str) -> tuple[Rule, ...]:
     """Return the rules that only speak about the section at ``prefix`` (``"pytorch."``)."""
     return _within(REGISTRY, prefix)
@@ -80,7 +85,5 @@ def violations(values: Values, prefix: str = "") -> list[Rule]:
     ``values["backend"]`` decides which rules hold; without it only those for every backend do.
     With a ``prefix`` only the rules that stay within that section are asked.
     """
-    backend = values.get("backend")
-    return [
-        candidate for candidate in rules_within(prefix) if candidate.holds_for(backend) and candidate.violated(values)
-    ]
+    asked = _asked(REGISTRY, prefix, values.get("backend"))
+    return [candidate for candidate in asked if candidate.violated(values)]
