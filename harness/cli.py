@@ -153,7 +153,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     nodes = [f"{project.cases}::test_cell[{name}]" for name in cell or ()]
     arguments = [
         *(nodes or [project.cases]),
-        *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "--matrix-progress"),
+        *("-q", "--no-header", "--no-summary", "-p", "no:warnings", "-p", "no:hypothesispytest", "--matrix-progress"),
         f"--matrix-backends={','.join(names)}",
         *(f"--matrix-version={text}" for text in version or ()),
         *([f"--matrix-model={model}"] if model else []),

@@ -54,7 +54,7 @@ def energy(  # noqa: PLR0917 - typer makes options of them
     code = pytest.main(
         [
             *(nodes or [project.cases]),
-            *("-q", "--no-header", "-rf", "-p", "no:warnings", "--matrix-progress"),
+            *("-q", "--no-header", "-rf", "-p", "no:warnings", "-p", "no:hypothesispytest", "--matrix-progress"),
             f"--energy-budget={limits}" if limits else "--energy",
             f"--matrix-backends={names}",
             *(f"--matrix-version={text}" for text in version or ()),
