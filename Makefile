@@ -17,6 +17,8 @@ BUDGET ?=
 RESULTS ?=
 SAMPLE ?=
 SEED ?=
+EXECUTOR ?=
+RAY_ADDRESS ?=
 VERSIONS ?=
 PARTS ?=
 CELLS ?=
@@ -25,9 +27,11 @@ VLLM_VERSION ?=
 ASKED := $(foreach version,$(VERSIONS) $(if $(VLLM_VERSION),vllm=$(VLLM_VERSION)),--version '$(version)')
 FILE := $(if $(RESULTS),--results '$(RESULTS)')
 PARAMATRIX := .venv/bin/paramatrix
+RUNNER := $(if $(filter ray,$(EXECUTOR)),.venvs/ray/bin/paramatrix,$(PARAMATRIX))
+SPREAD := $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(RAY_ADDRESS),--ray-address '$(RAY_ADDRESS)')
 
 .DEFAULT_GOAL := help
-.PHONY: help harness setup matrix energy audit accept report repro cases drift lint test faults check format model bench clean
+.PHONY: help harness setup ray matrix energy audit accept report repro cases drift lint test faults check format model bench clean
 
 help: ## Show this help
 	@echo "paramatrix: which parameter values really work on which LLM inference backend"
@@ -41,6 +45,7 @@ help: ## Show this help
 	@echo "                               WORKERS=auto          one worker a GPU or share of the CPU, or a number"
 	@echo "  Of matrix, besides:          FRESH=1                 run also cells whose inputs did not change"
 	@echo "                               REPEAT=3 ORDER=random judge each cell three times, at random"
+	@echo "  Of matrix:                   EXECUTOR=ray RAY_ADDRESS=host:6379  on a Ray cluster"
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
@@ -55,9 +60,12 @@ harness: # the harness's own environment; never holds torch
 setup: harness ## Make the harness environment and one environment per backend
 	@$(PARAMATRIX) setup $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED)
 
-matrix: setup ## Measure the matrix and write reports/parameter-support-matrix.md
-	@$(PARAMATRIX) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
-	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) \
+ray: # the harness's environment with Ray besides: for EXECUTOR=ray, and for the nodes of a cluster
+	@PYTHONPATH=. $(PYTHON) -m harness.environments .venvs/ray requirements/harness requirements/ray --editable .
+
+matrix: setup $(filter ray,$(EXECUTOR)) ## Measure the matrix and write reports/parameter-support-matrix.md
+	@$(RUNNER) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
+	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) $(SPREAD) \
 	  $(if $(FRESH),--fresh) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORDER),--order $(ORDER)) $(FILE)
 
 energy: setup ## Measure what the values that passed cost, each against its control
@@ -82,7 +90,7 @@ repro: ## Print a script that shows CELL with the upstream library alone
 cases: harness ## List the planned cells
 	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))
 
-test: setup ## Test the harness itself, real backends included
+test: setup ray ## Test the harness itself, real backends included
 	@.venv/bin/python -m pytest tests
 
 faults: setup ## Run the tests in which things die or are interrupted REPEAT times

@@ -34,6 +34,7 @@ from harness import (
 from harness.audit import command as audit_command
 from harness.audit.record import AuditError
 from harness.backends import MODULES
+from harness.cluster import EXECUTORS
 from harness.columns import parse_backends, plan_cells
 from harness.diff import DiffError
 from harness.expectations import ExpectationsError
@@ -109,7 +110,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     k: Annotated[str | None, typer.Option("-k", help="pytest -k expression over cell ids.")] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
-    workers: Annotated[str | None, typer.Option(help="Workers: a number, or auto (see README).")] = None,
+    workers: Annotated[str | None, typer.Option(help="Slots: a number, or auto (see README).")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Judge every cell so often, in random order, anew.")] = 1,
     order: Annotated[str | None, typer.Option(help="page, random or random:SEED.")] = None,
     out: Annotated[
@@ -121,6 +122,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
     shard: Annotated[str | None, typer.Option(help="INDEX/COUNT: that part of --plan, without pages.")] = None,
     plan: Annotated[Path | None, typer.Option(help="What `paramatrix plan` printed.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run also the cells whose inputs did not change.")] = False,
+    executor: Annotated[str | None, typer.Option(help="ray: judge on a Ray cluster instead of here.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="The cluster, HOST:PORT (default: RAY_ADDRESS).")] = None,
 ) -> None:
     """Measure the matrix, or a part of it, and write the pages."""
     chosen_by_hand = {"--backends": backends, "--version": version, "-k": k, "--cell": cell, "--model": model}
@@ -132,7 +135,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
             _fail(f"--shard {shard}: the shard's own results file is needed, like --out shard-{part.shard.index}.jsonl")
     project = find().at(parse_versions(version or ()))
     asked_for = _columns(project, backends)
-    _demand(project, asked_for)
+    if executor is None:
+        _demand(project, asked_for)
     # paths are meant from where the user stands, pytest starts in the project
     target = (out or project.results).absolute()
     if target.exists() and (aside := store.mend(target)):
@@ -158,7 +162,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
         *(f"--matrix-version={text}" for text in version or ()),
         *([f"--matrix-model={model}"] if model else []),
         *(["-k", k] if k else []),
-        *(["-n", workers] if workers else []),
+        *_spread(executor, workers, ray_address),
         *(["--matrix-fresh"] if fresh or repeat > 1 else []),
     ]
     code = _measure(arguments, [chosen] if chosen else [], target, repeat, order)
@@ -202,6 +206,19 @@ def _measure(arguments: list[str], plugins: list[object], target: Path, repeat: 
         return pytest.main([*arguments, f"--matrix-results={file}", f"--matrix-order={asked}"], plugins=plugins)
 
     return once(target) if repeat == 1 else repeating.measure(once, target, repeat)
+
+
+def _spread(executor: str | None, workers: str | None, ray_address: str | None) -> list[str]:
+    """What pytest is told of where the cells are judged."""
+    if executor is None:
+        return ["-n", workers] if workers else []
+    if executor not in EXECUTORS:
+        _fail(f"--executor {executor}: expected {' or '.join(EXECUTORS)}")
+    if workers and workers != "auto" and not workers.isdigit():
+        _fail(f"--workers {workers}: with an executor, expected how many slots at once, or auto: all there are")
+    slots = [f"--matrix-slots={workers}"] if workers and workers != "auto" else []
+    address = [f"--matrix-ray-address={ray_address}"] if ray_address else []
+    return [f"--executor={executor}", *slots, *address]
 
 
 def _summarise(results: store.Results, written: list[Path], target: Path) -> None:

@@ -3,10 +3,10 @@
 It also makes the harness's own environment, before any dependency exists:
 `python3 -m harness.environments .venv requirements/harness --editable .`
 
-Requirement files of a folder are installed in the order of their names, each by one call of
-pip, because order matters: torch must be there before what depends on it asks for another
-build of it. A file that ends in `.no-deps.txt` is installed without dependencies. Where a
-folder has sub-folders `cpu` and `cuda`, the one that fits the machine is used.
+Folders are installed in the order in which they are named, the requirement files of a folder in
+that of their names, each by one call of pip, because order matters: torch must be there before what
+depends on it asks for another build of it. A file that ends in `.no-deps.txt` is installed without
+dependencies. Where a folder has sub-folders `cpu` and `cuda`, the one that fits the machine is used.
 """
 
 from __future__ import annotations
@@ -136,11 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m harness.environments")
     parser.add_argument("target", type=Path)
-    parser.add_argument("requirements", type=Path)
+    parser.add_argument("requirements", type=Path, nargs="+")
     parser.add_argument("--editable", type=Path)
     options = parser.parse_args(arguments)
     try:
-        files = requirement_files(options.requirements, cuda=has_nvidia_gpu())
+        cuda = has_nvidia_gpu()
+        files = [file for folder in options.requirements for file in requirement_files(folder, cuda=cuda)]
         make(options.target, files, editable=options.editable)
     except (SetupError, OSError) as error:
         print(f"paramatrix: {error}", file=sys.stderr)

@@ -52,13 +52,18 @@ def run_record(
         run=run,
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         narrowed=narrowed,
-        harness=HarnessInfo(version=_version(), commit=commit(root), python=platform.python_version()),
+        harness=harness_info(root),
         backends={name: backend_info(models[name], facts, root) for name, facts in backends.items()},
         sections=list(sections),
         planned=[Planned(cell=c.id, backend=c.backend, row=c.row, section=c.section) for c in cells],
         shard=shard,
         fingerprints=dict(fingerprints or {}),
     )
+
+
+def harness_info(root: Path) -> HarnessInfo:
+    """This process's part of the header; `root`: the project, for the commit."""
+    return HarnessInfo(version=_version(), commit=commit(root), python=platform.python_version())
 
 
 def backend_info(model: str, facts: Mapping[str, JSON] | str, root: Path) -> BackendInfo:

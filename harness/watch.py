@@ -40,11 +40,14 @@ class Watch:
         """What fails the run though no cell of it did."""
         self.unknown: dict[str, Environment] = {}
         """Columns of whose environment nothing is accepted yet."""
-        self._expected: dict[str, Expectations | None] = {}
+        self._known = listed
+        self._run = header.run
+        self._expected: dict[tuple[str, str], Expectations | None] = {}
+        """By run and backend."""
         chosen = {plan.cell for plan in header.planned}
         for backend, info in header.backends.items():
             environment = Environment.of(backend, info)
-            found = self._expected[backend] = expectations.find(listed, environment)
+            found = self._expected[header.run, backend] = expectations.find(listed, environment)
             column = [cell for cell in planned if cell.backend == backend]
             if found and all(cell.id in chosen for cell in column):
                 rows = found.unplanned({cell.row for cell in column})
@@ -55,9 +58,26 @@ class Watch:
                 names = ", ".join(one.path.name for one in listed if one.backend == backend)
                 self.problems += [_untold(backend, names, info.unavailable)] if names else []
 
+    def also(self, header: RunRecord) -> None:
+        """Records of another environment follow, under a header of their own.
+
+        Raises:
+            ExpectationsError: several files hold for it.
+        """
+        for backend, info in header.backends.items():
+            environment = Environment.of(backend, info)
+            self._expected[header.run, backend] = found = expectations.find(self._known, environment)
+            if environment and not found:
+                self.unknown[backend] = environment
+
+    def expected(self, record: CellRecord) -> Expectations | None:
+        """What was accepted in the environment of a record; of one that an earlier run made, in this run's."""
+        own = (record.run, record.backend)
+        return self._expected.get(own, self._expected.get((self._run, record.backend)))
+
     def take(self, record: CellRecord) -> bool:
         """A cell ended; whether in a way that was not accepted."""
-        expected = self._expected.get(record.backend)
+        expected = self.expected(record)
         if found := change(expected, record):
             self.changes.append(found)
         elif expected and record.row not in expected.rows:

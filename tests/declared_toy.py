@@ -100,6 +100,12 @@ SPREAD = replace(
 )
 """Cells of five engines."""
 
+
+ENGINES = engine("decoder.top_k", *[Value(count) for count in range(1, 7)])
+MANY = replace(MATRIX, parameters=(FAILS, ENGINES, HANGS))
+"""A ❌, six cells with an engine each, and one that hangs once."""
+STUCK = replace(MATRIX, parameters=(ENGINES, parameter("passthrough_kwargs", Value({"toy": "hang"}, label="hang"))))
+"""The last hangs whenever it is run."""
 HANGING = replace(MATRIX, parameters=(PASSES, HANGS))
 MOODY = replace(MATRIX, parameters=(PASSES, MOODY_ONE))
 FAULTY = replace(MATRIX, parameters=(PASSES, FORGETS))

@@ -57,10 +57,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **own, **more}
 
 
-def start(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, python: str = sys.executable, **more: str) -> subprocess.Popen[str]:
     """`python -m …` in a project, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [python, "-m", *arguments],
         cwd=folder,
         env=environment(**more),
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from harness import acceptance
 from harness.htmlreport import MatrixHtml
 from harness.plan import Cell
 from harness.plugin import options, order
-from harness.plugin.asked import MEASURE, cells_of, project_of, run_id
+from harness.plugin.asked import ELSEWHERE, MEASURE, cells_of, project_of, run_id
 from harness.plugin.chosen import INPUT, Chosen
 from harness.plugin.ending import Ending
 from harness.plugin.recorder import Recorder
@@ -63,6 +63,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(reuse, "paramatrix-reuse")
         config.pluginmanager.register(recorder, "paramatrix-recorder")
         config.pluginmanager.register(SlotPlugin(config, reuse), "paramatrix-slots")
+        if config.getoption("--executor"):
+            from harness.cluster.plugin import ClusterRun
+
+            cluster = config.stash[ELSEWHERE] = ClusterRun(config, recorder)
+            config.pluginmanager.register(cluster, "paramatrix-cluster")
         if config.getoption("htmlpath", None):
             html = MatrixHtml(lambda: project_of(config).templates, recorder.run_of)
             config.pluginmanager.register(html, "paramatrix-html")
@@ -97,14 +102,18 @@ def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
     if (measure := config.stash.get(MEASURE, None)) is not None:
         return lambda cell: measure(request.node, cell)
     session = _session(config)
+    elsewhere = config.stash.get(ELSEWHERE, None)
 
     def judge(cell: Cell) -> None:
-        record = session.judge(cell, run_id(config))
+        record = elsewhere.take(cell) if elsewhere else session.judge(cell, run_id(config))
         request.node.stash[_RECORD] = record
         request.node.user_properties += [("verdict", record.verdict.value), ("cause", record.cause.value)]
         if record.cause is Cause.HARNESS_ERROR:
             raise HarnessFault(record.reason)
-        expected = session.expected(cell.backend, column_models(cells_of(config))[cell.backend])
+        if elsewhere:
+            expected = elsewhere.expected(record)
+        else:
+            expected = session.expected(cell.backend, column_models(cells_of(config))[cell.backend])
         if changed := acceptance.change(expected, record):
             pytest.fail(changed.evidence, pytrace=False)
         conclude(record)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -13,6 +14,25 @@ from harness.project import Project, ProjectError, find, parse_versions
 from harness.provenance import new_run_id
 from harness.records import Shard
 
+if TYPE_CHECKING:
+    from harness.cluster.node import Facts
+    from harness.expectations import Expectations
+    from harness.records import CellRecord
+
+
+class Elsewhere(Protocol):
+    """What judges the cells in the place of this process."""
+
+    def describe(self, cells: Sequence[Cell]) -> Facts:
+        """Begin to judge `cells`; on what."""
+
+    def take(self, cell: Cell) -> CellRecord:
+        """The record that has arrived of a cell."""
+
+    def expected(self, record: CellRecord) -> Expectations | None:
+        """What was accepted where it was made."""
+
+
 CELLS = pytest.StashKey[tuple[Cell, ...]]()
 PROJECT = pytest.StashKey[Project]()
 RUN = pytest.StashKey[str]()
@@ -22,6 +42,7 @@ SHARD = pytest.StashKey[Shard]()
 """The shard of a plan that this run is of."""
 CONFIGS = pytest.StashKey[tuple[Cell, ...]]()
 """Cells besides those of the matrix."""
+ELSEWHERE = pytest.StashKey[Elsewhere]()
 
 
 def project_of(config: pytest.Config) -> Project:

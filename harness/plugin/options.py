@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.cluster import EXECUTORS
+
 _SCHEDULE = (
     ("window", float, "seconds of a window (default: 10, or 100 ticks of the counter)"),
     ("repeats", int, "windows of each cell and of its control"),
@@ -26,6 +28,14 @@ def add(parser: pytest.Parser) -> None:
         default="page",
         metavar="ORDER",
         help="page (those of one engine together), random, or random:SEED (default: page)",
+    )
+    group.addoption("--executor", choices=EXECUTORS, help="judge on a cluster instead of here")
+    group.addoption(
+        "--matrix-ray-address", metavar="HOST:PORT", help="the cluster (default: RAY_ADDRESS, or this host's)"
+    )
+    group.addoption("--matrix-slots", type=int, metavar="N", help="at most so many slots of the cluster at once")
+    group.addoption(
+        "--matrix-wait", type=float, default=60.0, metavar="S", help="seconds to wait for a first slot (default: 60)"
     )
     group.addoption("--energy", action="store_true", help="measure what cells cost instead of judging them")
     group.addoption("--energy-budget", metavar="FILE", help="YAML: fail where a cell or a config costs more than this")

@@ -11,7 +11,7 @@ import pytest
 from harness import expectation_files, store
 from harness.expectations import ExpectationsError
 from harness.fingerprint.reusable import says_more
-from harness.plugin.asked import SHARD, cell_of, cells_of, project_of, run_id
+from harness.plugin.asked import ELSEWHERE, SHARD, cell_of, cells_of, project_of, run_id
 from harness.progress import Progress
 from harness.provenance import run_record
 from harness.records import CellRecord
@@ -20,6 +20,8 @@ from harness.verdict import Outcome
 from harness.watch import Watch
 
 if TYPE_CHECKING:
+    from harness.cluster.node import Facts
+    from harness.expectations import Expectations
     from harness.plugin.reuse import Reuse
     from harness.records import RunRecord
 
@@ -31,6 +33,8 @@ class Recorder:
         self.config = config
         self.reuse = reuse
         self.header: RunRecord | None = None
+        self.headers: dict[str, RunRecord] = {}
+        """By run id: the header, and those of nodes that differ from it."""
         self.writer: store.Writer | None = None
         self.watch: Watch | None = None
         self.progress: Progress | None = None
@@ -58,7 +62,25 @@ class Recorder:
 
     def run_of(self, run: str) -> RunRecord | None:
         """The run's own record, once it has begun."""
-        return self.header if self.header and self.header.run == run else None
+        return self.headers.get(run)
+
+    def also(self, run: str, facts: Facts) -> None:
+        """Records of the part `run` of this run follow: they are of nodes that differ from the header's.
+
+        It plans nothing of its own, so that what was planned stays what the run's header says.
+        """
+        assert self.header is not None
+        assert self.watch is not None
+        assert self.writer is not None
+        part = {"run": run, "narrowed": True, "planned": [], "fingerprints": {}}
+        told = facts.into(self.header.model_copy(update=part))
+        self.headers[run] = told
+        self.watch.also(told)
+        self.writer.append(told)
+
+    def expected(self, record: CellRecord) -> Expectations | None:
+        """What was accepted for where a record was made."""
+        return self.watch.expected(record) if self.watch else None
 
     def _begin(self, ids: list[str]) -> None:
         if self.header is not None or not ids or self.config.getoption("collectonly"):
@@ -74,7 +96,7 @@ class Recorder:
         shard = self.config.stash.get(SHARD, None)
         # a shard speaks of its own cells alone: the others are measured on other machines
         told = wanted if shard else {cell.id for cell in everything if cell.backend in backends}
-        self.header = run_record(
+        header = run_record(
             cells,
             run=run_id(self.config),
             backends={name: known.snapshots[name] for name in backends},
@@ -86,12 +108,18 @@ class Recorder:
             fingerprints={cell: mark for cell, mark in known.fingerprints.items() if cell in told},
         )
         reused = [known.reused[cell.id] for cell in cells if cell.id in known.reused]
+        installed = project.installed()
+        elsewhere = self.config.stash.get(ELSEWHERE, None)
+        if elsewhere and (left := [cell for cell in cells if cell.id not in known.reused]):
+            facts = elsewhere.describe(left)
+            header, installed = facts.into(header), facts.installed
+        self.header = self.headers[header.run] = header
         try:
             accepted = expectation_files.read_all(project.expectations)
-            self.watch = Watch(accepted, self.header, everything, installed=project.installed())
+            self.watch = Watch(accepted, header, everything, installed=installed)
             self.writer = store.Writer(self.reuse.results)
-            if len(reused) < len(cells) or says_more(self.writer.found, self.header):
-                self.writer.append(self.header)
+            if len(reused) < len(cells) or says_more(self.writer.found, header):
+                self.writer.append(header)
         except (store.StoreError, ExpectationsError) as error:
             raise pytest.UsageError(str(error)) from None
         # an outcome that is not accepted fails a run that re-uses it as well
@@ -117,8 +145,8 @@ class Recorder:
         if text is None:
             return
         record = CellRecord.model_validate(json.loads(text))
-        if self.header:
-            record = record.model_copy(update={"fingerprint": self.header.fingerprints.get(record.cell)})
+        if header := self.headers.get(record.run):
+            record = record.model_copy(update={"fingerprint": header.fingerprints.get(record.cell)})
         changed = self.watch is not None and self.watch.take(record)
         self.findings += report.failed and record.verdict is Outcome.FAIL and not changed
         if self.writer:
