@@ -33,6 +33,16 @@ def test_pieces_that_were_held_back_until_the_end_are_no_stream() -> None:
     assert timing.streaming.effect(live, live, True).holds
 
 
+def test_an_output_that_nobody_watched_for_pieces_does_not_confirm_that_it_came_whole() -> None:
+    live = streamed([1, 2, 3, 4, 5])
+    whole, blind = streamed([6]), streamed([6])
+    del blind.observation["chunks"][0]["forwards"]
+    assert timing.delivered.effect(live, live, True).holds
+    assert timing.delivered.effect(whole, live, False).holds
+    assert not timing.delivered.effect(live, live, False).holds
+    assert not timing.delivered.effect(blind, live, False).holds
+
+
 def test_a_schedule_that_no_seed_drew_does_not_confirm_a_seed() -> None:
     drawn = seen({"arrivals": schedule(16, Traffic("poisson", timing.RATE, seed=1))})
     other = seen({"arrivals": schedule(16, Traffic("poisson", timing.RATE, seed=99))})

@@ -98,8 +98,13 @@ def cache(**facts: Any) -> Seen:
     return seen(kv_cache=facts)
 
 
-def stored(dtype: str, first_logit: float, model: str = "torch.float32") -> Seen:
-    return seen({"logits": [[first_logit, 1.0, 2.0, 3.0]]}, kv_cache={"dtypes": [dtype]}, parameter_dtypes={model: 9})
+def stored(dtype: str, first_logit: float, model: str = "torch.float32", *, kind: str = "auto") -> Seen:
+    return seen(
+        {"logits": [[first_logit, 1.0, 2.0, 3.0]]},
+        kv_cache={"dtypes": [dtype]},
+        cache_formats={kind: 4},
+        parameter_dtypes={model: 9},
+    )
 
 
 def method(name: str, first_logit: float = 0.0) -> Seen:
@@ -413,9 +418,13 @@ CASES = (
         "kv_cache_dtype=fp8",
         caches.cache_dtype,
         "fp8",
-        stored("torch.uint8", 0.1),
+        stored("torch.uint8", 0.1, kind="fp8"),
         stored("torch.float32", 0.0),
-        (stored("torch.uint8", 0.0), stored("torch.bfloat16", 0.1)),
+        (
+            stored("torch.uint8", 0.0, kind="fp8"),
+            stored("torch.bfloat16", 0.1),
+            stored("torch.uint8", 0.1, kind="fp8_e5m2"),
+        ),
     ),
     Case(
         "quantization_method=fp8_per_channel",

@@ -32,7 +32,7 @@ PARAMETERS = (
         columns={
             "pytorch": Column(Scope.REQUEST, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING),
             # its async engine streams, and is another one than that of LLM
-            "vllm": Column(Scope.ENGINE, timing.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING),
+            "vllm": Column(Scope.ENGINE, timing.delivered, OutputRule.LOSSLESS, workload=workloads.LOOPING),
             "tensorrt": Column(
                 Scope.REQUEST, trt_results.streaming, OutputRule.LOSSLESS, workload=workloads.LOOPING, needs=CUDA
             ),

@@ -74,16 +74,18 @@ _STORED = {
     "fp8_e5m2": "torch.uint8",
     "int8_per_token_head": "torch.int8",
 }
-"""Types of the tensors that hold the cache; two kinds of fp8 are both bytes, which their logits tell apart."""
+"""Types of the tensors that hold the cache. Kinds of fp8 are all bytes: which one is in the layers' kernels."""
 
 
 def _cache_dtype(run: Seen, control: Seen, value: JSON) -> Shown:
     stored = listed(facts(run, "kv_cache").get("dtypes"))
     wanted = names(run.read_back.get("parameter_dtypes")) if value == "auto" else [_STORED[str(value)]]
+    formats = names(run.read_back.get("cache_formats"))
+    named = formats == [value] or wanted != ["torch.uint8"]
     error = relative_error(run, control)
     return Shown(
-        stored == wanted and error > NOTHING,
-        f"cache tensors are {', '.join(map(str, stored))}, logits differ by {error:.2g}",
+        stored == wanted and named and error > NOTHING,
+        f"cache tensors are {', '.join(map(str, stored))} ({', '.join(formats)}), logits differ by {error:.2g}",
     )
 
 

@@ -44,6 +44,17 @@ def _streams(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(fine, text)
 
 
+def _delivered(run: Seen, control: Seen, value: JSON) -> Shown:
+    """As `_streams`; False is delivered by the engine that streams: what has no count of calls came all at once."""
+    shown = _streams(run, control, value)
+    chunks = run.observation.get("chunks", [])
+    if value:
+        return shown
+    after = all(c.get("forwards", 0) >= c["tokens"] for c in chunks)
+    text = "after the forward calls of all its tokens" if after else "from an engine that was not watched for pieces"
+    return Shown(shown.holds and after, f"{shown.saw}, {text}")
+
+
 def gaps(run: Seen) -> list[float]:
     """Seconds between successive requests."""
     return [b - a for a, b in pairwise(run.observation["arrivals"])]
@@ -88,6 +99,11 @@ def _own_schedule(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 streaming = Probe(says="output arrives in pieces when streaming, whole when not", effect=_streams, decisive=False)
+delivered = Probe(
+    says="output arrives in pieces when streaming and whole when not, from an engine that can do both",
+    effect=_delivered,
+    decisive=False,
+)
 paced = Probe(says="requests wait for their time when enabled", effect=_paced, decisive=False)
 mode = Probe(
     says="gaps between requests are even (constant) or exponential (poisson)",

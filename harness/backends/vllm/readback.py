@@ -139,6 +139,7 @@ def _attention(config: Any) -> dict[str, JSON]:
     backends: Counter[str] = Counter()
     implementations: Counter[str] = Counter()
     windows: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
     for layer in config.compilation_config.static_forward_context.values():
         if not hasattr(layer, "impl"):
             continue
@@ -146,10 +147,12 @@ def _attention(config: Any) -> dict[str, JSON]:
         backends[backend.get_name() if backend is not None else "unknown"] += 1
         implementations[type(layer.impl).__name__] += 1
         windows[str(getattr(layer, "sliding_window", None))] += 1
+        formats[str(getattr(layer.impl, "kv_cache_dtype", None))] += 1
     return {
         "attention_backends": dict(backends),
         "attention_implementations": dict(implementations),
         "sliding_windows": dict(windows),
+        "cache_formats": dict(formats),
     }
 
 
