@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.backends.base import OWN
@@ -69,7 +70,8 @@ def forwarded_difference(treated: Seen, control: Seen) -> tuple[str, ...]:
     """Arguments of upstream calls that the treated run made and the control did not: `generate.top_k=1`.
 
     A value equal to upstream's default behaves the same when the adapter drops it, so behaviour
-    alone cannot tell; what was handed over can.
+    alone cannot tell; what was handed over can. Of a mapping each entry counts by itself:
+    `LLM.compilation_config.backend="eager"`, so that one less of them is nothing more.
     """
     theirs = set(_arguments(control))
     return tuple(dict.fromkeys(item for item in _arguments(treated) if item not in theirs))
@@ -81,11 +83,22 @@ def _arguments(seen: Seen) -> list[str]:
         name, positional, named = call.get("call"), call.get("args"), call.get("kwargs")
         listed = list(enumerate(positional)) if isinstance(positional, list) else []
         listed += list(named.items()) if isinstance(named, dict) else []
-        found += [f"{name}.{key}={json.dumps(value, sort_keys=True)}" for key, value in listed if _tells(value)]
+        for key, value in listed:
+            found += _entries(f"{name}.{key}", value)
         if not listed and "variables" not in call:
             # an object of upstream's defaults: that it was made is all there is to hand over
             found.append(f"{name}()")
     return found
+
+
+def _entries(path: str, value: JSON) -> Iterator[str]:
+    if not _tells(value):
+        return
+    if isinstance(value, dict) and value:
+        for key, entry in value.items():
+            yield from _entries(f"{path}.{key}", entry)
+    else:
+        yield f"{path}={json.dumps(value, sort_keys=True)}"
 
 
 def _tells(value: JSON) -> bool:

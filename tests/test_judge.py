@@ -196,3 +196,14 @@ def test_arguments_that_differ_in_type_alone_are_different_arguments(ours: JSON,
     finding = judge(cell(), handed_over(seen(), top_k=ours), handed_over(seen(applied=False), top_k=theirs))
     assert finding.verdict.cause is Cause.CONFIRMED
     assert len(finding.forwarded) == 1
+
+
+def test_a_mapping_hands_over_its_entries_and_one_less_of_them_is_nothing_more() -> None:
+    control = handed_over(seen(applied=False), compilation={"mode": 2, "backend": "eager"})
+    full = handed_over(seen(), compilation={"mode": 2, "backend": "inductor", "passes": {}})
+    less = handed_over(seen(), compilation={"mode": 2})
+    assert judge(cell(), full, control).forwarded == (
+        'generate.compilation.backend="inductor"',
+        "generate.compilation.passes={}",
+    )
+    assert judge(cell(), less, control).verdict.cause is Cause.HARNESS_ERROR
