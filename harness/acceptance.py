@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -187,6 +187,12 @@ def unexplained(expected: Expectations) -> list[str]:
         for row, accepted in expected.rows.items()
         if not accepted.reason and any(cause.outcome in asked for cause in accepted.causes)
     ]
+
+
+def unsettled(held: Iterable[Held], stale: Collection[str]) -> list[CellRecord]:
+    """Stale cells that accepting would write down. Those that ended as was accepted change nothing."""
+    written = [cell for one in held for cell in (*one.new, *(found.record for found in one.changes))]
+    return [cell for cell in written if cell.cell in stale]
 
 
 def faults(cells: Iterable[CellRecord]) -> list[CellRecord]:

@@ -18,7 +18,7 @@ from harness.records import CellRecord
 _SHOWN: Final = 3
 
 
-def accept(
+def accept(  # noqa: PLR0917 - typer makes options of them
     results: Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")] = None,
     version: Annotated[
         list[str] | None, typer.Option(help="BACKEND=VERSION: the results of that column's other environment.")
@@ -26,6 +26,7 @@ def accept(
     cell: Annotated[list[str] | None, typer.Option(help="Only this cell; may be given several times.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why it is accepted (needs --cell).")] = None,
     upstream: Annotated[str | None, typer.Option(help="Link to an upstream issue (needs --cell).")] = None,
+    stale: Annotated[bool, typer.Option("--stale", help="Also verdicts whose inputs have changed since (†).")] = False,
 ) -> None:
     """Write the verdicts of a run into matrix/expectations/, and print what changed."""
     project = find().at(parse_versions(version or ()))
@@ -44,10 +45,29 @@ def accept(
             f"{len(faults)} cells ended in harness_error ({names}): that says nothing about a backend, so it cannot "
             "be accepted. Mend the harness and measure them again, or name other cells with --cell"
         )
+    _demand_fresh([] if stale else acceptance.unsettled(held, found.stale), cells)
     for one in held:
         if taken := [record for record in one.cells if not wanted or record.cell in wanted]:
             for line in _accept(one, taken, whole=not wanted, reason=reason or "", upstream=upstream or ""):
                 typer.echo(line)
+
+
+def _demand_fresh(stale: Sequence[CellRecord], cells: Sequence[CellRecord]) -> None:
+    """Accepted, a verdict of other inputs would be held against runs of today's.
+
+    Raises:
+        ExpectationsError: there are some among `cells`.
+    """
+    taken = {record.cell for record in cells}
+    if names := [record.cell for record in stale if record.cell in taken]:
+        raise ExpectationsError(
+            f"{len(names)} verdicts are stale ({_listed(names)}): what decides them has changed since they were "
+            "measured. Run `make matrix` and accept what it shows, name other cells with --cell, or add --stale"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _known(project: Project, results: store.Results) -> list[Expectations]:
@@ -79,8 +99,7 @@ def _accept(held: Held, cells: Sequence[CellRecord], *, whole: bool, reason: str
     else:
         yield f"{after.path}: a first recording of {len(after.rows)} cells"
     if rows := acceptance.unexplained(after):
-        more = ", …" if len(rows) > _SHOWN else ""
-        yield f"  {len(rows)} cells fail or are uncertain without a `reason`: {', '.join(rows[:_SHOWN])}{more}"
+        yield f"  {len(rows)} cells fail or are uncertain without a `reason`: {_listed(rows)}"
 
 
 def _changes(before: Expectations, after: Expectations) -> Iterator[str]:

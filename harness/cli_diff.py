@@ -54,6 +54,7 @@ def _lines(found: Difference) -> Iterator[str]:
         f"{found.both} cells in both: {len(found.judged)} judged differently, "
         f"{len(found.changed) - len(found.judged)} differ only in what was resolved, {found.unchanged} unchanged; "
         f"{len(found.appeared)} appeared, {len(found.vanished)} vanished"
+        + (f"; stale (†): {found.stale[0]} before, {found.stale[1]} after" if any(found.stale) else "")
         + (f"; not compared: {', '.join(found.left_out)}" if found.left_out else "")
     )
 

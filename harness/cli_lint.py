@@ -16,6 +16,7 @@ from harness.audit import page as audit_page
 from harness.audit import record as audits
 from harness.audit.checks import contradictions
 from harness.backends import MODULES
+from harness.fingerprint.today import Today
 from harness.lint import Subject
 from harness.lint_pages import stale_comparison
 from harness.project import Project, find, parse_versions
@@ -35,7 +36,7 @@ def lint(
     found = [f"declarations: {problem}" for problem in checks.declarations(project.matrix())]
     if results or version or out:
         source = results or project.results
-        found += _folder(project, source, out or source.parent, project.reports)
+        found += _folder(Today(project), source, out or source.parent, project.reports)
     else:
         found += _all(project)
     for problem in found:
@@ -47,17 +48,19 @@ def lint(
 
 def _all(project: Project) -> Iterator[str]:
     """The default results, those of each version, and the pages that compare the two."""
-    yield from _folder(project, project.results, project.reports, project.reports, MODULES)
+    today = Today(project)
+    yield from _folder(today, project.results, project.reports, project.reports, MODULES)
     current = store.read(project.results)
     for path in sorted(project.reports.glob("*/results.jsonl")):
-        yield from _folder(project, path, path.parent, path.parent)
+        yield from _folder(today, path, path.parent, path.parent)
         for page in sorted(project.reports.glob(f"{path.parent.name}-to-*.md")):
             fresh = comparison.render(comparison.difference(store.read(path), current), project.templates)
             yield from stale_comparison(_shown(project, page), page.read_text(encoding="utf-8"), fresh)
 
 
-def _folder(project: Project, source: Path, folder: Path, claimed: Path, expected: Iterable[str] = ()) -> Iterator[str]:
+def _folder(today: Today, source: Path, folder: Path, claimed: Path, expected: Iterable[str] = ()) -> Iterator[str]:
     """One results file, and the pages made of it and of the claims in `claimed`. It should hold `expected` columns."""
+    project = today.project
     name = _shown(project, folder)
     subject = Subject(
         project.matrix(),
@@ -68,7 +71,8 @@ def _folder(project: Project, source: Path, folder: Path, claimed: Path, expecte
         pages.measurements(source),
     )
     found = [*checks.check(subject), *_audited(project, folder, subject.results)]
-    for note in checks.notes(subject, expected or {plan.backend for plan in subject.results.planned.values()}):
+    columns = expected or {plan.backend for plan in subject.results.planned.values()}
+    for note in checks.notes(subject, columns, today.stale(subject.results)):
         typer.echo(f"note: {name}: {note}")
     if not found:
         typer.echo(f"{name}: {len(subject.results.planned)} cells on {len(subject.pages)} pages: no contradiction")

@@ -7,7 +7,7 @@ those of a whole matrix. Which resolved values count is told in `harness.settled
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,13 +38,15 @@ class State:
     cause: str | None
     level: str | None
     reason: str
+    stale: bool = False
+    """Whether it is of other inputs than the newest run in its file (†)."""
 
     @property
     def symbol(self) -> str:
         """As a page shows it."""
         if self.verdict is None:
             return Outcome.NOT_RUN.symbol
-        return report.shown(Outcome(self.verdict), self.level)
+        return report.shown(Outcome(self.verdict), self.level) + (report.STALE if self.stale else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Difference:
     """Columns that only one side has."""
     both: int
     """Cells that both sides planned."""
+    stale: tuple[int, int]
+    """How many records of each side are of other inputs than its file's newest run (†)."""
     changed: tuple[CellChange, ...]
     appeared: tuple[OneSided, ...]
     vanished: tuple[OneSided, ...]
@@ -140,6 +144,7 @@ class Difference:
             "after": [_measured(source) for source in self.after],
             "backends": list(self.backends),
             "left_out": list(self.left_out),
+            "stale": dict(zip(("before", "after"), self.stale, strict=True)),
             "packages": [asdict(fact) for fact in self.packages],
             "circumstances": [asdict(fact) for fact in self.circumstances],
             "cells": {
@@ -175,19 +180,28 @@ def difference(before: Results, after: Results, *, repeat: Results | None = None
         )
     noise = _noise((before, after), repeat) if repeat else frozenset()
     shared = [cell for cell in after.planned if cell in before.planned]
+    old_stale, new_stale = before.stale, after.stale
     return Difference(
         before=tuple(source for source in report.measured(before) if source.backend in common),
         after=tuple(source for source in report.measured(after) if source.backend in common),
         backends=common,
         left_out=tuple(sorted(old ^ new)),
         both=len(shared),
+        stale=(_count(before, old_stale, common), _count(after, new_stale, common)),
         changed=tuple(
             change
             for cell in shared
-            if (change := _change(after.planned[cell], before.cells.get(cell), after.cells.get(cell), noise))
+            if (
+                change := _change(
+                    after.planned[cell],
+                    (before.cells.get(cell), after.cells.get(cell)),
+                    (cell in old_stale, cell in new_stale),
+                    noise,
+                )
+            )
         ),
-        appeared=tuple(_one_sided(after, before, common)),
-        vanished=tuple(_one_sided(before, after, common)),
+        appeared=tuple(_one_sided(after, before, common, new_stale)),
+        vanished=tuple(_one_sided(before, after, common, old_stale)),
     )
 
 
@@ -211,9 +225,10 @@ def _packages(results: Results, other: Results) -> dict[str, Mapping[str, str | 
 
 
 def _change(
-    plan: Planned, before: CellRecord | None, after: CellRecord | None, noise: frozenset[str]
+    plan: Planned, sides: tuple[CellRecord | None, CellRecord | None], stale: tuple[bool, bool], noise: frozenset[str]
 ) -> CellChange | None:
-    old, new = _state(before), _state(after)
+    before, after = sides
+    old, new = _state(before, stale=stale[0]), _state(after, stale=stale[1])
     # a cell that was not measured read nothing back: its verdict says so
     values = changes(before.evidence.resolved, after.evidence.resolved) if before and after else []
     resolved = tuple(value for value in values if value.path not in noise)
@@ -224,16 +239,22 @@ def _change(
     return CellChange(plan.cell, plan.backend, plan.section, tuple(changed), old, new, resolved)
 
 
-def _one_sided(there: Results, elsewhere: Results, backends: Iterable[str]) -> Iterable[OneSided]:
+def _one_sided(
+    there: Results, elsewhere: Results, backends: Iterable[str], stale: Collection[str]
+) -> Iterable[OneSided]:
     for cell, plan in there.planned.items():
         if plan.backend in backends and cell not in elsewhere.planned:
-            yield OneSided(cell, plan.backend, plan.section, _state(there.cells.get(cell)))
+            yield OneSided(cell, plan.backend, plan.section, _state(there.cells.get(cell), stale=cell in stale))
 
 
-def _state(cell: CellRecord | None) -> State:
+def _count(results: Results, stale: Collection[str], backends: Collection[str]) -> int:
+    return sum(results.cells[cell].backend in backends for cell in stale)
+
+
+def _state(cell: CellRecord | None, *, stale: bool) -> State:
     if cell is None:
         return State(None, None, None, "planned, not measured")
-    return State(cell.verdict.value, cell.cause.value, cell.evidence.level, cell.reason)
+    return State(cell.verdict.value, cell.cause.value, cell.evidence.level, cell.reason, stale)
 
 
 def _measured(source: Measured) -> dict[str, Any]:

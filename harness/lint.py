@@ -7,7 +7,7 @@ That results are older than the declarations is none: what was planned since is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +85,18 @@ def check(subject: Subject) -> list[str]:
     ]
 
 
-def notes(subject: Subject, backends: Iterable[str]) -> list[str]:
-    """What a reader should know and what is no contradiction: results of `backends` older than the declarations."""
+def notes(subject: Subject, backends: Iterable[str], stale: Collection[str] = ()) -> list[str]:
+    """What a reader should know and what is no contradiction: results of `backends` older than the declarations.
+
+    `stale`: cells that are known to have been measured from other inputs than today's.
+    """
     planned, results = planned_cells(subject.matrix), subject.results
     found = []
+    if old := sorted(stale):
+        found.append(
+            f"{len(old)} of {len(results.measured)} verdicts {'is' if len(old) == 1 else 'are'} stale, like {old[0]}: "
+            "what decides it has changed since. `make matrix` measures it again"
+        )
     for backend in backends:
         new = [cell for cell in planned if planned[cell].backend == backend and cell not in results.planned]
         if new:

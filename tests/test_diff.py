@@ -97,6 +97,29 @@ def test_a_changed_resolved_value_is_a_change_though_the_verdict_stays() -> None
     assert found.judged == []
 
 
+def test_a_record_of_other_inputs_than_its_file_s_newest_run_is_marked_and_counted() -> None:
+    before = results(cell("a=1", Cause.IGNORED, fingerprint="then"), cell("b=1", fingerprint="now"))
+    told = {"pytorch-a=1": "now", "pytorch-b=1": "now"}
+    newest = run_record("r2", planned("b=1"), narrowed=True, backends={"pytorch": info()}, fingerprints=told)
+    before.add(newest)
+    found = difference(before, results(cell("a=1"), cell("b=1")))
+    assert one(found).before.symbol == "❌†"
+    assert one(found).after.symbol == "✅"
+    assert found.stale == (1, 0)
+    assert found.to_json()["stale"] == {"before": 1, "after": 0}
+    page = Page(render(found, TEMPLATES))
+    assert page.tables["Judged differently"][1][1] == "❌† ignored"
+    assert "Stale (†: of other inputs than the newest run in the same file): 1 before, 0 after" in page.items
+
+
+def test_what_became_stale_and_nothing_else_is_no_change() -> None:
+    after = results(cell("a=1", fingerprint="then"))
+    after.add(run_record("r2", planned("a=1"), backends={"pytorch": info()}, fingerprints={"pytorch-a=1": "now"}))
+    found = difference(results(cell("a=1", fingerprint="then")), after)
+    assert found.changed == ()
+    assert found.stale == (0, 1)
+
+
 def test_a_changed_reason_alone_is_no_change() -> None:
     """It quotes numbers and paths of its run."""
     assert not difference(results(cell("a=1", reason="in 3 s")), results(cell("a=1", reason="in 4 s"))).changed

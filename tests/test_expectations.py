@@ -351,6 +351,39 @@ def test_a_fault_of_the_harness_is_never_accepted(project: Path) -> None:
     assert [path.name for path in file(project).parent.iterdir()] == [NAME]
 
 
+def outdate(project: Path, *cells: str) -> None:
+    """As a narrowed run does after the declarations of these cells changed."""
+    found = projects.results(project)
+    assert found.latest is not None
+    told = {**found.fingerprints, **dict.fromkeys(cells, "another")}
+    newest = found.latest.model_copy(update={"run": "99990101T000000Z-1", "fingerprints": told, "narrowed": True})
+    write_results(project, *found.runs.values(), newest, *found.cells.values())
+
+
+def test_a_stale_verdict_is_not_accepted_unless_it_is_asked_for(project: Path) -> None:
+    """It is of other inputs, and runs of today's would be held against it."""
+    edit(project, *RAISES)
+    outdate(project, "pytorch-passthrough_kwargs=raise", "pytorch-decoder.top_k=1")
+    before = file(project).read_bytes()
+    for arguments in ((), ("--cell", "pytorch-passthrough_kwargs=raise")):
+        done = accept(project, *arguments)
+        assert done.returncode == 2
+        assert done.stderr == (
+            "paramatrix: 1 verdicts are stale (pytorch-passthrough_kwargs=raise): what decides them has changed since "
+            "they were measured. Run `make matrix` and accept what it shows, name other cells with --cell, or add "
+            "--stale\n"
+        )
+        assert file(project).read_bytes() == before
+    assert accept(project, "--cell", "pytorch-decoder.top_k=5").returncode == 0
+    assert accept(project, "--stale").returncode == 0
+    assert accepted(project).rows["passthrough_kwargs=raise"].causes == (Cause.REJECTED,)
+
+
+def test_a_stale_verdict_that_is_as_accepted_is_nothing_to_refuse(project: Path) -> None:
+    outdate(project, "pytorch-decoder.top_k=1")
+    assert accept(project).stdout == f"{file(project)}: nothing changed\n"
+
+
 def test_a_column_whose_interpreter_never_answered_is_not_accepted(project: Path) -> None:
     backends = {"pytorch": BackendInfo(model="m", model_hash=None, unavailable="it is gone")}
     cell = cell_record("r", "decoder.top_k=1", Cause.MISSING_PACKAGE)

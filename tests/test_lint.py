@@ -149,6 +149,15 @@ def test_results_older_than_the_declarations_are_a_note_and_no_contradiction() -
     assert "1 cells of pytorch are declared and not among the results, like pytorch-decoder.min_p=0.5" in notes(made)
 
 
+def test_stale_verdicts_are_a_note_with_their_number_and_no_contradiction() -> None:
+    said = lint.notes(subject(), ["pytorch"], {"pytorch-decoder.top_k=1"})
+    assert said[0] == (
+        "1 of 5 verdicts is stale, like pytorch-decoder.top_k=1: what decides it has changed since. "
+        "`make matrix` measures it again"
+    )
+    assert not any("stale" in note for note in notes(subject()))
+
+
 def test_what_is_declared_able_and_fails_here_is_a_note() -> None:
     failing = Capability("Failing", (), EVERYWHERE, own_rows={"pytorch": ("decoder.top_k=3",)})
     made = subject(declared(capabilities=(SAMPLING, failing)))

@@ -83,6 +83,28 @@ def test_other_libraries_or_variables_that_reach_them_run_all_and_what_was_not_a
     assert projects.results(project).stale == set()
 
 
+def test_lint_tells_how_many_verdicts_the_checkout_has_left_behind_where_they_were_measured(project: Path) -> None:
+    run(project, "--backends", "pytorch")
+
+    def notes(folder: Path, **more: str) -> list[str]:
+        said = projects.paramatrix(folder, "lint", TOY_FOLDER=str(project.parent), **more).stdout
+        assert "contradiction" in said
+        return [line for line in said.splitlines() if "stale" in line]
+
+    assert notes(project) == []
+    with (project / "declarations.py").open("a") as file:
+        file.write(CHANGED)
+    (note,) = notes(project)
+    assert note.startswith("note: reports: 1 of 5 verdicts is stale, like pytorch-decoder.top_k=5: ")
+    assert projects.results(project).stale == set(), "no run has said so yet"
+    results = project / "reports" / "results.jsonl"
+    mine = results.read_text()
+    results.write_text(mine.replace('"cpu":"', '"cpu":"another '))
+    assert notes(project) == [], "another machine's: nothing is known of it here"
+    results.write_text(mine)
+    assert notes(project, PARAMATRIX_LAUNCHER_PYTORCH="/nonexistent/python") == []
+
+
 def test_an_outcome_that_is_re_used_and_was_not_accepted_fails_the_run_again(project: Path) -> None:
     run(project, "--backends", "pytorch")
     assert projects.paramatrix(project, "accept").returncode == 0

