@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import processes
 from harness.store import read, repair
 from harness.verdict import Cause, Outcome
 from tests import projects
@@ -313,6 +314,35 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_measured(tmp_path: Path, s
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     until_gone(*before)
     assert len(projects.results(folder).cells) == 3
+
+
+def test_workers_of_a_run_that_is_told_to_end_end_with_it_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project", matrix="declared_toy.HANGING")
+    command = ("harness.cli", "run", "--backends", "pytorch", "--workers", "2")
+    process = projects.start(folder, *command, TOY_FOLDER=str(tmp_path))
+    results = folder / "reports" / "results.jsonl"
+    deadline = time.monotonic() + 60
+    while not ((tmp_path / "hanging").exists() and results.exists() and results.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    before = {*processes.tree(process.pid), *marked(f"TOY_FOLDER={tmp_path}")} - {process.pid}
+    assert len(before) >= 4, "two workers, and the host and the engine that hang"
+    process.terminate()
+    process.communicate(timeout=300)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert [pid for pid in before if processes.running(pid)] == [], "it waits for them"
+    found = projects.results(folder)
+    assert "pytorch-passthrough_kwargs=hang" in {plan.cell for plan in found.unmeasured}
+
+    done = projects.start(folder, *command, TOY_FOLDER=str(tmp_path))
+    out, err = done.communicate(timeout=300)
+    assert done.returncode == 0, out + err
+    assert f"{len(found.cells)} outcomes re-used, {4 - len(found.cells)} to run" in out
+    resumed = projects.results(folder)
+    assert resumed.unmeasured == []
+    assert {name: resumed.cells[name] for name in found.cells} == found.cells
+    assert sum(b'"record":"cell"' in line for line in results.read_bytes().splitlines()) == 4
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_one_line(tmp_path: Path) -> None:
