@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from harness import report
 from harness.declare import Matrix
 from harness.declare_limits import Capability
-from harness.records import CellRecord
-from harness.store import Results
+from harness.store import Judged, Results
 from harness.verdict import Outcome
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -24,7 +23,7 @@ class Measured:
     where: str
 
     @classmethod
-    def of(cls, record: CellRecord, results: Results) -> Measured:
+    def of(cls, record: Judged, results: Results) -> Measured:
         """A record with the versions and the device of its run."""
         info = results.info(record)
         where = "not measured" if info.unavailable else f"{info.libraries}, {info.device}".removeprefix(", ")
@@ -63,7 +62,7 @@ class Ability:
 def ability(capability: Capability, backend: str, results: Results) -> Ability:
     """Whether a backend has a feature: what its cells showed, else what is declared."""
     wanted = capability.cells(backend)
-    records = [record for record in results.measured if record.cell in wanted]
+    records = [record for record in results.judged if record.cell in wanted]
     judged = [record for record in records if record.verdict is not Outcome.NOT_RUN]
     stated = capability.stated.get(backend)
     remarks = [stated.note] if stated and stated.note else []
@@ -78,7 +77,7 @@ def ability(capability: Capability, backend: str, results: Results) -> Ability:
     )
 
 
-def _symbol(judged: list[CellRecord]) -> str:
+def _symbol(judged: list[Judged]) -> str:
     verdicts = {record.verdict for record in judged}
     if len(verdicts) > 1:
         return Outcome.UNCERTAIN.symbol
@@ -87,7 +86,7 @@ def _symbol(judged: list[CellRecord]) -> str:
     return verdicts.pop().symbol if len(shown) > 1 else shown.pop()
 
 
-def _detail(judged: list[CellRecord], wanted: int) -> str:
+def _detail(judged: list[Judged], wanted: int) -> str:
     passed = sum(record.verdict is Outcome.PASS for record in judged)
     mixed = f"{passed} of {len(judged)} cells pass" if 0 < passed < len(judged) else ""
     partly = f"{len(judged)} of {wanted} cells measured" if len(judged) < wanted else ""

@@ -66,7 +66,7 @@ def _measured(case: UseCase, results: Results, costs: Measurements) -> Advice | 
     """By figures, where at least two backends have one that was measured in the same circumstances."""
     found: dict[str, Figure] = {}
     circumstances = set()
-    verdicts = {record.cell: record.verdict for record in results.measured}
+    verdicts = {record.cell: record.verdict for record in results.judged}
     records = {record.cell: record for record in costs.measured}
     for backend, cell in case.cells.items():
         record = records.get(cell)

@@ -306,7 +306,7 @@ def _every_column(project: Project, known: store.Results) -> list[str]:
     installed = project.installed()
     if not installed:
         _fail("no backend is installed. `make setup` installs those that can run on this machine.")
-    judged = {record.backend for record in known.measured if record.verdict is not Outcome.NOT_RUN}
+    judged = {record.backend for record in known.judged if record.verdict is not Outcome.NOT_RUN}
     return [name for name in MODULES if name in installed or name not in judged]
 
 

@@ -35,7 +35,7 @@ def accept(  # noqa: PLR0917 - typer makes options of them
     wanted = set(cell or ())
     if (reason or upstream) and not wanted:
         raise ExpectationsError("--reason and --upstream are about a cell: name it with --cell")
-    if unknown := wanted - {record.cell for record in found.measured}:
+    if unknown := wanted - {record.cell for record in found.judged}:
         raise ExpectationsError(f"{source} has no result of {', '.join(sorted(unknown))}")
     held = acceptance.hold(found, _known(project, found))
     cells = [record for one in held for record in one.cells if not wanted or record.cell in wanted]

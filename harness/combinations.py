@@ -17,8 +17,7 @@ from harness.config.rules import REGISTRY, Rule
 from harness.declare import Matrix
 from harness.declare_limits import Limitation
 from harness.recommended import recommendations
-from harness.records import CellRecord
-from harness.store import Results
+from harness.store import Judged, Results
 from harness.verdict import Cause
 from harness.verdict import Outcome as Verdict
 
@@ -57,7 +56,7 @@ class LimitRow:
 
 def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
     """What failed or could not be run, measured rows first; then what is only declared."""
-    cells = {record.cell: record for record in results.measured if not results.info(record).unavailable}
+    cells = {record.cell: record for record in results.judged if not results.info(record).unavailable}
     known = {cell: limit for limit in matrix.limitations for cell in limit.cells}
     rows = [_limit_row(record, results, known.get(record.cell)) for record in cells.values() if _limits(record)]
     for limit in matrix.limitations:
@@ -77,29 +76,34 @@ def absent(results: Results) -> list[tuple[str, int, str]]:
     """Backends that could not be started at all: name, number of their cells, and why."""
     found = []
     for backend in report.COLUMNS:
-        cells = [cell for cell in results.measured if cell.backend == backend and results.info(cell).unavailable]
+        cells = [cell for cell in results.judged if cell.backend == backend and results.info(cell).unavailable]
         if cells:
             found.append((backend, len(cells), f"{cells[0].cause.value}: {cells[0].reason}"))
     return found
 
 
-def _limits(record: CellRecord) -> bool:
+def _limits(record: Judged) -> bool:
     # what validation rejects is among the config errors
     fails = record.verdict is Verdict.FAIL and record.rejected_by_validation is None
     return fails or record.cause in _LIMITS
 
 
-def _limit_row(record: CellRecord, results: Results, known: Limitation | None) -> LimitRow:
+def _limit_row(record: Judged, results: Results, known: Limitation | None) -> LimitRow:
     advice = _ADVICE.get(record.cause, f"Use another value of {record.parameter}")
     says = f"{record.cause.value}: {record.reason}"
     measured = (Measured.of(record, results),)
     return LimitRow(record.backend, record.row, says, known.resolution if known else advice, measured)
 
 
-def unforeseen(results: Results) -> list[CellRecord]:
-    """Cells whose config validation accepts and whose run upstream ends with an error."""
-    found = [cell for cell in results.measured if cell.cause in _RAISED and cell.rejected_by_validation is None]
-    return sorted(found, key=lambda cell: report.natural(cell.cell))
+def unforeseen(results: Results) -> list[tuple[Judged, str]]:
+    """Cells whose config validation accepts and whose run upstream ends with an error, and in which phase it does."""
+    found = [cell for cell in results.judged if cell.cause in _RAISED and cell.rejected_by_validation is None]
+    return [(cell, _phase(cell)) for cell in sorted(found, key=lambda cell: report.natural(cell.cell))]
+
+
+def _phase(cell: Judged) -> str:
+    failure = (cell.whole.evidence.observed or {}).get("failure") or {}
+    return str(failure.get("phase", ""))
 
 
 @dataclass(frozen=True, slots=True)

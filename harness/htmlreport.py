@@ -6,7 +6,7 @@ import functools
 import html
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,7 +87,7 @@ class MatrixHtml:
         else:
             self._count(record)
             shown |= {
-                "verdict": f"{matrix.symbol(record)} {record.verdict.value}"
+                "verdict": f"{matrix.shown(record.verdict, record.evidence.level)} {record.verdict.value}"
                 + (f" {matrix.STALE} stale" if record.cell in self._stale else ""),
                 "cause": record.cause.value,
                 "backend": record.backend,
@@ -125,6 +125,22 @@ def record_of(report: pytest.TestReport) -> CellRecord | None:
     """The record that travels on a report."""
     text = getattr(report, "paramatrix", None)
     return None if text is None else _parsed(text)
+
+
+class Carried:
+    """Lets the record of a report go when it was told: pytest keeps its reports to the end of a run."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, pytest.TestReport] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        """A cell's page is made when its teardown is over."""
+        yield
+        if report.when == "call":
+            self._told[report.nodeid] = report
+        elif report.when == "teardown" and (told := self._told.pop(report.nodeid, None)):
+            vars(told).pop("paramatrix", None)
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,8 +22,7 @@ from harness.declare import Matrix, label
 from harness.energy.measured import Measurements
 from harness.plan import Cell
 from harness.recommended import recommended_files
-from harness.records import CellRecord
-from harness.store import Results
+from harness.store import Judged, Results
 from harness.verdict import Outcome as Verdict
 
 
@@ -73,7 +72,7 @@ def check(subject: Subject) -> list[str]:
         ReportError: a template is missing or wrong.
     """
     planned = planned_cells(subject.matrix)
-    records = {record.cell: record for record in subject.results.measured}
+    records = {record.cell: record for record in subject.results.judged}
     return [
         *_rows(subject, planned),
         *_abilities(subject),
@@ -161,7 +160,7 @@ def _limitations(matrix: Matrix, planned: Mapping[str, Cell]) -> Iterator[str]:
                 yield f"limitation {limit.parameter} of {limit.backend}: is about {cell}, which is not planned"
 
 
-def _rules(subject: Subject, planned: Mapping[str, Cell], records: Mapping[str, CellRecord]) -> Iterator[str]:
+def _rules(subject: Subject, planned: Mapping[str, Cell], records: Mapping[str, Judged]) -> Iterator[str]:
     """A cell that validation rejects and that passed: its rule has to be known as over-strict."""
     known = {
         (backend, claim.rule)
@@ -205,7 +204,7 @@ def _recommended(matrix: Matrix) -> Iterator[str]:
             yield f"recommended: {count} configs are called {title!r}"
 
 
-def _configs(subject: Subject, records: Mapping[str, CellRecord]) -> Iterator[str]:
+def _configs(subject: Subject, records: Mapping[str, Judged]) -> Iterator[str]:
     """Recommended configs, against what was measured of their parts and of the whole."""
     tried = [item for checked in subject.claims.backends.values() for item in checked.recommended]
     for path in recommended_files(subject.matrix.recommended):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
-from harness.records import CellRecord, RunRecord
-from harness.store import Results, dump, read, replace
+from harness.records import RunRecord
+from harness.store import Judged, Results, dump, read, replace_by
 
 
 class MergeError(RuntimeError):
@@ -40,8 +41,7 @@ def save(target: Path, found: Results) -> None:
             f"{target} holds {len(unheld)} cells that none of the sources has, {unheld[0]} first: "
             "name it among the sources, or choose another file"
         )
-    records: list[RunRecord | CellRecord] = [*found.runs.values(), *found.measured]
-    replace(target, b"".join(dump(record) for record in records))
+    replace_by(target, chain(map(dump, found.runs.values()), (judged.line for judged in found.judged)))
 
 
 def merged(sources: Mapping[Path, Results]) -> Results:
@@ -56,7 +56,7 @@ def merged(sources: Mapping[Path, Results]) -> Results:
     for run in runs:
         found.add(run)
     for cell in cells.values():
-        found.add(cell)
+        found.take(cell)
     if lost := [cell for cell in cells if cell not in found.planned]:
         raise MergeError(
             f"{lost[0]} is planned by one run and no more by a later one of its whole column, "
@@ -92,14 +92,18 @@ def _one_plan(runs: Iterable[tuple[RunRecord, Path]]) -> None:
             )
 
 
-def _cells(sources: Mapping[Path, Results]) -> dict[str, CellRecord]:
-    found: dict[str, tuple[CellRecord, Path]] = {}
+def _cells(sources: Mapping[Path, Results]) -> dict[str, Judged]:
+    found: dict[str, tuple[Judged, Path]] = {}
     for path, results in sources.items():
-        for cell in results.measured:
+        for cell in results.judged:
             known, where = found.setdefault(cell.cell, (cell, path))
-            if known != cell:
+            if known.line == cell.line:
+                continue
+            if known.whole != cell.whole:
                 raise MergeError(
                     f"{cell.cell} is {known.cause} in {where} (run {known.run}) and {cell.cause} in {path} "
                     f"(run {cell.run}): expected each cell in one of the files. Leave one of them out"
                 )
-    return {cell: record for cell, (record, _) in found.items()}
+            # the same, written in another way: which one is taken must not depend on the order of the sources
+            found[cell.cell] = min((known, where), (cell, path), key=lambda told: told[0].line)
+    return {cell: judged for cell, (judged, _) in found.items()}

@@ -8,7 +8,7 @@ neither an engine nor their neighbours. Only when the passes are over is the res
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness import store
@@ -42,27 +42,23 @@ def measure(once: Measure, target: Path, times: int) -> int:
     passes = [store.read(file) for file in files if file.exists()]
     headers = [header for one in passes for header in one.runs.values()]
     if headers:
-        write(target, headers[-1], [one.measured for one in passes])
+        write(target, headers[-1], [one.cells for one in passes])
     for file in files:
         file.unlink(missing_ok=True)
     return next((code for code in codes if code), 0)
 
 
-def write(target: Path, header: RunRecord, passes: Sequence[Sequence[CellRecord]]) -> None:
+def write(target: Path, header: RunRecord, passes: Sequence[Mapping[str, CellRecord]]) -> None:
     """Append the run and one record for each cell that any pass judged, in the order of the plan.
 
     Raises:
         StoreError: `target` cannot be written.
     """
-    found: dict[str, list[CellRecord]] = {}
-    for records in passes:
-        for record in records:
-            found.setdefault(record.cell, []).append(record)
     writer = store.Writer(target)
     writer.append(header)
     for planned in header.planned:
-        if records_of := found.get(planned.cell):
-            writer.append(fold(records_of).model_copy(update={"run": header.run}))
+        if repeats := [one[planned.cell] for one in passes if planned.cell in one]:
+            writer.append(fold(repeats).model_copy(update={"run": header.run}))
     writer.close()
 
 

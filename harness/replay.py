@@ -14,9 +14,9 @@ from typing import Final
 import pytest
 
 from harness import report as matrix
-from harness.htmlreport import MatrixHtml
+from harness.htmlreport import Carried, MatrixHtml
 from harness.records import CellRecord, Planned
-from harness.store import Results
+from harness.store import Judged, Results
 from harness.verdict import Cause, Outcome
 
 PAGE: Final = "matrix.html"
@@ -47,7 +47,7 @@ def page(results: Results, templates: Path) -> str:
         ]
         with _undisturbed(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             html = MatrixHtml(lambda: templates, results.runs.get, results.stale)
-            code = pytest.main(arguments, plugins=[Replay(results), html])
+            code = pytest.main(arguments, plugins=[Replay(results), html, Carried()])
         if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
             last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
             raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")
@@ -84,8 +84,9 @@ class Replay:
         def place(plan: Planned) -> tuple[object, ...]:
             return order.get(plan.section, len(order)), plan.section, matrix.natural(plan.row), plan.backend
 
+        judged = {one.cell: one for one in results.judged}
         session.items = [
-            Told.from_parent(session, name=plan.cell, nodeid=plan.cell, record=results.cells.get(plan.cell))
+            Told.from_parent(session, name=plan.cell, nodeid=plan.cell, record=judged.get(plan.cell))
             for plan in sorted(results.planned.values(), key=place)
         ]
         session.testscollected = len(session.items)
@@ -97,14 +98,14 @@ class Replay:
         """The record travels on the report, as in a run."""
         made = yield
         if made.when == "call" and isinstance(item, Told) and item.record is not None:
-            made.paramatrix = item.record.model_dump_json()  # type: ignore[attr-defined]
+            made.paramatrix = item.record.line.decode()  # type: ignore[attr-defined]
         return made
 
 
 class Told(pytest.Item):
     """A cell whose outcome is on record."""
 
-    def __init__(self, *, record: CellRecord | None, **more: object) -> None:
+    def __init__(self, *, record: Judged | None, **more: object) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
         self.record = record
 
@@ -115,7 +116,7 @@ class Told(pytest.Item):
         conclude(self.record)
 
 
-def conclude(record: CellRecord) -> None:
+def conclude(record: CellRecord | Judged) -> None:
     """A verdict as a test's outcome."""
     told = f"{record.cause.value}: {record.reason}"
     if record.verdict is Outcome.FAIL or record.cause is Cause.HARNESS_ERROR:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
 from harness import store
-from harness.records import BackendInfo, CellRecord, RunRecord
-from harness.store import Results, Table
+from harness.records import BackendInfo, RunRecord
+from harness.store import Judged, Results, Table
 from harness.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ STALE = "†"
 """Behind the symbol of a cell whose inputs changed after it was measured."""
 
 
-def symbol(cell: CellRecord) -> str:
+def symbol(cell: Judged) -> str:
     """A verdict as the page shows it; a pass by read-back alone is marked."""
-    return shown(cell.verdict, cell.evidence.level)
+    return shown(cell.verdict, cell.level)
 
 
 def shown(verdict: Outcome, level: str | None) -> str:
@@ -112,9 +112,10 @@ def shown(verdict: Outcome, level: str | None) -> str:
 def sections(results: Results, sources: list[Measured]) -> list[Section]:
     """Rows by section, in page order; rows sort naturally (8 before 16)."""
     order = list(dict.fromkeys(title for run in _newest_first(results) for title in run.sections))
-    rows: dict[str, dict[str, dict[str, CellRecord | None]]] = {}
+    judged = {cell.cell: cell for cell in results.judged}
+    rows: dict[str, dict[str, dict[str, Judged | None]]] = {}
     for plan in results.planned.values():
-        rows.setdefault(plan.section, {}).setdefault(plan.row, {})[plan.backend] = results.cells.get(plan.cell)
+        rows.setdefault(plan.section, {}).setdefault(plan.row, {})[plan.backend] = judged.get(plan.cell)
     known = [title for title in order if title in rows]
     known += sorted(set(rows) - set(known))
     footnotes = marks(sources)
@@ -134,7 +135,7 @@ def sections(results: Results, sources: list[Measured]) -> list[Section]:
 
 def _row(
     name: str,
-    cells: dict[str, CellRecord | None],
+    cells: dict[str, Judged | None],
     footnotes: dict[tuple[str, str], str],
     absent: set[tuple[str, str]],
     stale: set[str],
@@ -165,12 +166,13 @@ def summaries(results: Results) -> list[Summary]:
     """Counts for each backend that has planned cells, in page order."""
     planned = Counter(plan.backend for plan in results.planned.values())
     unmeasured = Counter(plan.backend for plan in results.unmeasured)
-    stale = Counter(results.cells[cell].backend for cell in results.stale)
+    old = results.stale
+    stale = Counter(cell.backend for cell in results.origins if cell.cell in old)
     found = []
     for backend in COLUMNS:
         if planned[backend]:
             counts = {outcome.value: count for outcome, count in results.counts(backend).items()}
-            behaviour = sum(c.backend == backend and c.evidence.level == "behaviour" for c in results.measured)
+            behaviour = sum(c.backend == backend and c.level == "behaviour" for c in results.judged)
             causes = _not_run(results, backend, unmeasured[backend])
             found.append(
                 Summary(backend, planned[backend], counts, behaviour, unmeasured[backend], causes, stale[backend])
@@ -180,7 +182,7 @@ def summaries(results: Results) -> list[Summary]:
 
 def _not_run(results: Results, backend: str, unmeasured: int) -> dict[str, int]:
     found = Counter(
-        cell.cause.value for cell in results.measured if cell.backend == backend and cell.verdict is Outcome.NOT_RUN
+        cell.cause.value for cell in results.judged if cell.backend == backend and cell.verdict is Outcome.NOT_RUN
     )
     found += Counter({"interrupted": unmeasured})
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
@@ -188,7 +190,7 @@ def _not_run(results: Results, backend: str, unmeasured: int) -> dict[str, int]:
 
 def measured(results: Table[Any]) -> list[Measured]:
     """The runs that the cells come from, newest first, one entry a backend and run."""
-    counts = Counter((cell.run, cell.backend) for cell in results.measured)
+    counts = Counter((cell.run, cell.backend) for cell in results.origins if cell.cell in results.planned)
     found: list[Measured] = []
     for run in _newest_first(results):
         for backend in COLUMNS:

@@ -35,7 +35,8 @@ class Watch:
         """
         listed = list(known)
         self.changes: list[Change] = []
-        self.new: list[CellRecord] = []
+        self.new: list[str] = []
+        """Cells of which nothing is accepted yet, in an environment of which something is."""
         self.problems: list[str] = []
         """What fails the run though no cell of it did."""
         self.unknown: dict[str, Environment] = {}
@@ -81,7 +82,7 @@ class Watch:
         if found := change(expected, record):
             self.changes.append(found)
         elif expected and record.row not in expected.rows:
-            self.new.append(record)
+            self.new.append(record.cell)
         return found is not None
 
     def lines(self, *, evidence: bool) -> list[str]:
@@ -90,7 +91,7 @@ class Watch:
             f"{backend}: nothing is accepted yet for {environment}: a first recording"
             for backend, environment in self.unknown.items()
         ]
-        told += [f"{record.cell}: nothing is accepted yet of this cell" for record in self.new]
+        told += [f"{cell}: nothing is accepted yet of this cell" for cell in self.new]
         told += [f"{found.record.cell}: {found.evidence}" if evidence else str(found) for found in self.changes]
         return told + self.problems
 

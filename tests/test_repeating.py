@@ -59,7 +59,7 @@ def test_an_interrupted_pass_leaves_what_was_judged_until_then(tmp_path: Path) -
         repeating.write(
             file,
             run_record(f"run-{code}", *map(planned, rows)),
-            [[cell_record(f"run-{code}", row) for row in rows[: 1 if code else 2]]],
+            [{r.cell: r for row in rows[: 1 if code else 2] for r in [cell_record(f"run-{code}", row)]}],
         )
         return code
 

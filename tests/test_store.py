@@ -50,7 +50,7 @@ def test_what_was_written_is_read(path: Path) -> None:
     assert read(path).cells == {X1.cell: X1, X2.cell: X2}, "each line is there before the next"
     writer.close()
     found = read(path)
-    assert (found.runs, found.cells) == ({"a": A}, {X1.cell: X1, X2.cell: X2})
+    assert (found.runs, dict(found.cells)) == ({"a": A}, {X1.cell: X1, X2.cell: X2})
     assert found.unmeasured == []
 
 

@@ -32,7 +32,7 @@ def contradictions(audit: Audit, shown: str | None, results: Results, templates:
         elif cell.recorded != record.evidence.level:
             yield f"audit: {cell.cell} was by {cell.recorded} when audited, and is by {record.evidence.level} now"
     known = {cell.cell for cell in audit.cells}
-    passes = [r for r in results.measured if r.verdict is Outcome.PASS and r.backend in audit.backends]
+    passes = [r for r in results.judged if r.verdict is Outcome.PASS and r.backend in audit.backends]
     if older := sorted(record.cell for record in passes if record.run not in audit.runs):
         yield f"audit: older than {len(older)} ✅ of the results, the first is {older[0]}; `make audit` measures again"
     elif not audit.narrowed and (lacking := sorted(record.cell for record in passes if record.cell not in known)):

@@ -14,7 +14,7 @@ from harness.verdict import Outcome
 
 def passed(cells: Iterable[Cell], results: Results) -> list[Cell]:
     """The planned cells that are ✅ in the results."""
-    good = {record.cell for record in results.measured if record.verdict is Outcome.PASS}
+    good = {record.cell for record in results.judged if record.verdict is Outcome.PASS}
     return [cell for cell in cells if cell.id in good]
 
 

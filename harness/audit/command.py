@@ -43,7 +43,7 @@ def audit(  # noqa: PLR0917 - typer makes options of them
     source = (results or project.results).absolute()
     folder = (out or source.parent).absolute()
     known = store.read(source)
-    names = [name for name in MODULES if any(record.backend == name for record in known.measured)]
+    names = [name for name in MODULES if any(record.backend == name for record in known.judged)]
     asked = parse_backends(backends) if backends else []
     told = snapshots(project, asked or names)
     there = {name: facts for name, facts in told.items() if not isinstance(facts, str)}

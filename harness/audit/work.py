@@ -119,5 +119,5 @@ def _runs_here(cell: Cell, snapshot: Mapping[str, JSON]) -> bool:
 
 
 def _passes(results: Results, backends: Iterable[str]) -> dict[str, int]:
-    counts = Counter(cell.backend for cell in results.measured if cell.verdict is Outcome.PASS)
+    counts = Counter(cell.backend for cell in results.judged if cell.verdict is Outcome.PASS)
     return {backend: counts[backend] for backend in backends}

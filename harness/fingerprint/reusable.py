@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.records import CellRecord, RunRecord
+from harness.records import RunRecord
 from harness.store import Results, Table
 from harness.verdict import Cause
 
@@ -22,14 +22,13 @@ TRIED_AGAIN: Final = frozenset(
 has all that is installed, and the devices."""
 
 
-def reusable(results: Results, fingerprints: Mapping[str, str]) -> dict[str, CellRecord]:
-    """Cell to its recorded outcome, where that was made from the same inputs and would be made again."""
-    found = {}
-    for cell, fingerprint in fingerprints.items():
-        record = results.cells.get(cell)
-        if record is not None and record.fingerprint == fingerprint and record.cause not in TRIED_AGAIN:
-            found[cell] = record
-    return found
+def reusable(results: Results, fingerprints: Mapping[str, str]) -> frozenset[str]:
+    """Cells whose recorded outcome was made from the same inputs and would be made again."""
+    return frozenset(
+        record.cell
+        for record in results.origins
+        if record.cause not in TRIED_AGAIN and record.fingerprint == fingerprints.get(record.cell, "")
+    )
 
 
 def says_more(results: Table[Any], header: RunRecord) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 import pytest
 
 from harness import acceptance
-from harness.htmlreport import MatrixHtml
+from harness.htmlreport import Carried, MatrixHtml
 from harness.plan import Cell
 from harness.plugin import options, order
 from harness.plugin.asked import ELSEWHERE, MEASURE, cells_of, project_of, run_id
@@ -60,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         reuse = Reuse(config)
         recorder = Recorder(config, reuse)
+        config.pluginmanager.register(Carried(), "paramatrix-carried")
         config.pluginmanager.register(reuse, "paramatrix-reuse")
         config.pluginmanager.register(recorder, "paramatrix-recorder")
         config.pluginmanager.register(SlotPlugin(config, reuse), "paramatrix-slots")
@@ -131,8 +132,9 @@ def _session(config: pytest.Config) -> Session:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The record travels on the report, as plain JSON text, so that xdist can carry it."""
     report = yield
-    if report.when == "call" and _RECORD in item.stash:
-        report.paramatrix = item.stash[_RECORD].model_dump_json()  # type: ignore[attr-defined]
+    if report.when == "call" and (record := item.stash.get(_RECORD, None)):
+        report.paramatrix = record.model_dump_json()  # type: ignore[attr-defined]
+        del item.stash[_RECORD]  # items stay to the end of the run
     return report
 
 

@@ -107,7 +107,7 @@ class Recorder:
             shard=shard,
             fingerprints={cell: mark for cell, mark in known.fingerprints.items() if cell in told},
         )
-        reused = [known.reused[cell.id] for cell in cells if cell.id in known.reused]
+        reused = [cell.id for cell in cells if cell.id in known.reused]
         installed = project.installed()
         elsewhere = self.config.stash.get(ELSEWHERE, None)
         if elsewhere and (left := [cell for cell in cells if cell.id not in known.reused]):
@@ -118,12 +118,13 @@ class Recorder:
             accepted = expectation_files.read_all(project.expectations)
             self.watch = Watch(accepted, header, everything, installed=installed)
             self.writer = store.Writer(self.reuse.results)
-            if len(reused) < len(cells) or says_more(self.writer.found, header):
+            found = self.writer.found
+            # an outcome that is not accepted fails a run that re-uses it as well
+            self.changed = [self.watch.take(found.cells[cell]) for cell in reused].count(True)
+            if len(reused) < len(cells) or says_more(found, header):
                 self.writer.append(header)
         except (store.StoreError, ExpectationsError) as error:
             raise pytest.UsageError(str(error)) from None
-        # an outcome that is not accepted fails a run that re-uses it as well
-        self.changed = [self.watch.take(record) for record in reused].count(True)
         self.reuse.tell(cell.id for cell in cells)
         if self.config.getoption("--matrix-progress") and len(reused) < len(cells):
             self.progress = Progress(len(cells) - len(reused))

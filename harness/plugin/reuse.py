@@ -15,7 +15,6 @@ from harness.fingerprint.reusable import reusable
 from harness.fingerprint.values import FingerprintError
 from harness.jsontypes import JSON
 from harness.plugin.asked import cell_of, cells_of, project_of
-from harness.records import CellRecord
 from harness.session import snapshots
 
 _SENT: Final = "paramatrix_reused"
@@ -28,8 +27,8 @@ class Known:
     snapshots: Mapping[str, Mapping[str, JSON] | str]
     """Backend to what its interpreter says of itself, or why it says nothing."""
     fingerprints: Mapping[str, str]
-    reused: Mapping[str, CellRecord]
-    """Cell to the recorded outcome that stands for it."""
+    reused: frozenset[str]
+    """Cells of which a recorded outcome stands."""
     untold: Mapping[str, str]
     """Backend to the reason why no outcome of it can be re-used."""
 
@@ -62,7 +61,7 @@ class Reuse:
                 self._known = self._find(backends)
             except (store.StoreError, FingerprintError) as error:
                 raise pytest.UsageError(str(error)) from None
-            self._passed = frozenset(self._known.reused)
+            self._passed = self._known.reused
         return self._known
 
     def _find(self, backends: Iterable[str] | None) -> Known:
@@ -71,7 +70,7 @@ class Reuse:
         cells = [cell for cell in cells_of(self.config) if names is None or cell.backend in names]
         described = snapshots(project, list(dict.fromkeys(cell.backend for cell in cells)))
         told, untold = fingerprints(project, cells, described)
-        reused: dict[str, CellRecord] = {}
+        reused: frozenset[str] = frozenset()
         if self.results.exists() and (aside := store.mend(self.results)):
             self.say(f"{self.results}: its last line was torn, by a run that was killed: it is now in {aside}")
         if self.results.exists() and not self.config.getoption("--matrix-fresh"):

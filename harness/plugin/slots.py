@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -23,6 +23,7 @@ from harness.verdict import Cause, Verdict
 
 if TYPE_CHECKING:
     from harness.plan import Cell
+    from harness.records import CellRecord
 
 TOLD: Final = "paramatrix_slot"
 """The worker's input that says which slot it has."""
@@ -162,12 +163,12 @@ class SlotPlugin:
         works += [Work(file, tuple(names), 1, 0.0) for file, names in others.items()]
         return Allocation(works, len(self.slots.shares))
 
-    def _earlier(self) -> list[Any]:
+    def _earlier(self) -> Iterable[CellRecord]:
         """Records that tell how long cells take, where there are any."""
         try:
-            return list(store.read(self.reuse.results).cells.values())
+            return store.read(self.reuse.results).cells.values()
         except store.StoreError:
-            return []  # a first run; a file that cannot be read is told by who writes it
+            return ()  # a first run; a file that cannot be read is told by who writes it
 
 
 def _bracketed(nodeid: str) -> str:

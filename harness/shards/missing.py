@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from harness.records import CellRecord
 from harness.shards.planfile import PlanFile, PlanFileError
 from harness.shards.split import split
-from harness.store import Results
+from harness.store import Judged, Results
 from harness.verdict import Cause
 
 INFRASTRUCTURE: Final = (Cause.HARNESS_ERROR, Cause.ENVIRONMENT)
@@ -23,7 +22,7 @@ class Missing:
     """"3/8", or "3/8 (12 cells)" where the plan is at hand."""
     unmeasured: list[str]
     """Cells of shards that are there, without a record."""
-    failed: list[CellRecord]
+    failed: list[Judged]
     """Cells that a fault of the machine or the harness kept from being judged."""
 
     def __bool__(self) -> bool:
@@ -63,6 +62,6 @@ def missing(results: Results, plan: PlanFile | None = None) -> Missing | None:
         for index in range(1, of + 1)
         if index not in there
     ]
-    own = [record for record in results.measured if results.runs[record.run].shard]
+    own = [record for record in results.judged if results.runs[record.run].shard]
     failed = [record for record in own if record.cause in INFRASTRUCTURE]
     return Missing(absent, [planned.cell for planned in results.unmeasured], failed)

@@ -54,9 +54,7 @@ class Part:
                     "choose another file with --out"
                 )
         judged = {
-            name
-            for name, record in known.cells.items()
-            if record.fingerprint is None and record.cause not in INFRASTRUCTURE
+            record.cell for record in known.origins if record.fingerprint is None and record.cause not in INFRASTRUCTURE
         }
         return [cell for cell in cells if cell.id not in judged]
 

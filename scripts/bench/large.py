@@ -86,4 +86,4 @@ def _fill(plan: planfile.PlanFile, files: list[Path], project: Project, real: st
         for cell in mine:
             named = {"cell": cell.id, "backend": cell.backend, "parameter": cell.parameter, "value": cell.value}
             lines.append(next(patterns) | named | {"run": run, "section": cell.section, "fingerprint": None})
-        file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+        file.write_text("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,24 @@
+"""The results store: JSON Lines, appended as cells end, read strictly, rewritten atomically.
+
+A file of verdicts is a `Results`; other files of cells are further tables, kept in the same way.
+"""
+
+from harness.store.judged import Judged
+from harness.store.lines import StoreError, dump, mend, repair, replace, replace_by
+from harness.store.table import Results, Table, read
+from harness.store.writer import Writer, compact
+
+__all__ = [
+    "Judged",
+    "Results",
+    "StoreError",
+    "Table",
+    "Writer",
+    "compact",
+    "dump",
+    "mend",
+    "read",
+    "repair",
+    "replace",
+    "replace_by",
+]
