@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 from pathlib import Path
 
@@ -58,6 +59,20 @@ def test_merging_again_changes_nothing(tmp_path: Path, sources: list[Path]) -> N
     assert merged(tmp_path / "out.jsonl", *sources) == once
     assert merged(tmp_path / "out.jsonl", *sources, sources[0], tmp_path / "out.jsonl") == once
     assert merged(tmp_path / "more" / "out.jsonl", tmp_path / "out.jsonl") == once
+
+
+def test_a_record_that_two_files_write_in_different_ways_is_one_and_the_order_does_not_matter(
+    tmp_path: Path, sources: list[Path]
+) -> None:
+    spaced = tmp_path / "spaced.jsonl"
+    spaced.write_text("".join(json.dumps(json.loads(line)) + "\n" for line in sources[0].read_text().splitlines()))
+    found = {
+        merged(tmp_path / f"{number}.jsonl", *order) for number, order in enumerate(permutations([*sources, spaced]))
+    }
+    assert len(found) == 1
+    assert read(tmp_path / "0.jsonl").cells == {
+        name: cell for source in sources for name, cell in read(source).cells.items()
+    }
 
 
 def test_a_cell_measured_twice_is_nobody_s_to_decide(tmp_path: Path, sources: list[Path]) -> None:

@@ -90,6 +90,27 @@ def test_the_reasons_are_in_the_summary(toy: pytest.Pytester) -> None:
     )
 
 
+TELLS = """
+import gc
+from harness.records import CellRecord
+
+def pytest_unconfigure(config):
+    gc.collect()
+    reports = [one for many in config.pluginmanager.get_plugin("terminalreporter").stats.values() for one in many]
+    records = sum(isinstance(one, CellRecord) for one in gc.get_objects())
+    told = sum(hasattr(one, "paramatrix") for one in reports)
+    print(f"{len(reports)} reports, {told} with a record; {records} records")
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2"), ("--html=page.html",)], ids=["alone", "workers", "html"])
+def test_a_record_that_was_told_is_let_go(toy: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+    """Of a run of many cells nothing but the file grows: pytest keeps items and reports to the end."""
+    toy.makeconftest(TELLS)
+    done = toy.runpytest_subprocess("-q", *arguments)
+    done.stdout.fnmatch_lines(["15 reports, 0 with a record; [01] records"])
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_each_cell_is_written_once_with_and_without_workers(toy: pytest.Pytester, workers: str) -> None:
     result = toy.runpytest_subprocess("-n", workers)

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -358,6 +359,42 @@ def test_a_writer_never_writes_into_a_file_that_was_just_replaced(path: Path, mo
     writer.append(X1)
     writer.close()
     assert list(read(path).cells) == [X1.cell]
+
+
+# Memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_read_takes_little_more_room_than_its_text(path: Path) -> None:
+    """A read-back that a file holds many times over is not turned into objects until somebody asks for it."""
+    rows = [f"x={number}" for number in range(50)]
+    evidence = X1.evidence.model_copy(update={"resolved": {f"setting {n}": [n, {"of": n}] for n in range(200)}})
+    write(path, run_record("a", *map(planned, rows)), *(cell_record("a", row, evidence=evidence) for row in rows))
+    read(path)
+    tracemalloc.start()
+    try:
+        found = read(path)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = path.stat().st_size
+    assert kept < 1.5 * size, f"{kept} bytes for {size} bytes of text"
+    assert peak < 2 * size, "nor is the file in memory as a whole besides"
+    assert found.cells["pytorch-x=7"].evidence == evidence
+
+
+def test_a_record_of_a_results_file_is_made_anew_and_equal(path: Path) -> None:
+    found = read(write(path, A, X1))
+    assert found.cells[X1.cell] == found.cells[X1.cell] == X1
+    assert found.cells[X1.cell] is not found.cells[X1.cell]
+
+
+def test_what_a_writer_found_is_told_until_something_is_appended(path: Path) -> None:
+    writer = Writer(write(path, A, X1))
+    assert dict(writer.found.cells) == {X1.cell: X1}
+    writer.append(X2)
+    assert writer.found is None
+    writer.close()
+    assert set(read(path).cells) == {X1.cell, X2.cell}
 
 
 # The schema ------------------------------------------------------------------------------------------------------
