@@ -12,7 +12,7 @@ from harness import expectations, report
 from harness.expectations import Accepted, Environment, Expectations, ExpectationsError, shown
 from harness.jsontypes import JSON
 from harness.records import CellRecord
-from harness.store import Results
+from harness.store import Judged, Results
 from harness.verdict import Cause, Outcome
 
 _SHOWN_CHARACTERS: Final = 1000
@@ -119,7 +119,7 @@ class Held:
         return [cell for cell in [*changed, *self.new] if cell.verdict is Outcome.FAIL]
 
 
-def environment_of(results: Results, cell: CellRecord) -> Environment | None:
+def environment_of(results: Results, cell: CellRecord | Judged) -> Environment | None:
     """Where a cell was measured; None where that could not be asked."""
     return Environment.of(cell.backend, results.runs[cell.run].backends[cell.backend])
 

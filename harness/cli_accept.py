@@ -73,7 +73,7 @@ def _listed(names: Sequence[str]) -> str:
 def _known(project: Project, results: store.Results) -> list[Expectations]:
     """What was accepted so far, and an empty beginning for each environment that is new."""
     known = expectation_files.read_all(project.expectations)
-    for environment in dict.fromkeys(acceptance.environment_of(results, cell) for cell in results.measured):
+    for environment in dict.fromkeys(acceptance.environment_of(results, cell) for cell in results.judged):
         if environment and expectations.find(known, environment) is None:
             libraries = create(environment.backend).libraries
             known.append(expectations.first(project.expectations, environment, libraries))

@@ -93,7 +93,7 @@ def notes(subject: Subject, backends: Iterable[str], stale: Collection[str] = ()
     found = []
     if old := sorted(stale):
         found.append(
-            f"{len(old)} of {len(results.measured)} verdicts {'is' if len(old) == 1 else 'are'} stale, like {old[0]}: "
+            f"{len(old)} of {len(results.judged)} verdicts {'is' if len(old) == 1 else 'are'} stale, like {old[0]}: "
             "what decides it has changed since. `make matrix` measures it again"
         )
     for backend in backends:

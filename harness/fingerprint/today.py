@@ -27,7 +27,7 @@ class Today:
         Here it is seen of columns that were measured in the environment that is here, with the model that is the
         default here. Of others it is not known, nor of a record without a fingerprint.
         """
-        measured = [(cell, results.info(cell)) for cell in results.measured if cell.fingerprint]
+        measured = [(cell, results.info(cell)) for cell in results.judged if cell.fingerprint]
         self._ask({cell.backend for cell, info in measured if info.unavailable is None})
         return results.stale | {
             cell.cell
