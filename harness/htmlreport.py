@@ -68,7 +68,7 @@ class MatrixHtml:
         self._report = report
         report.title = "Parameter Support Matrix"
         for outcome, label in _LABELS.items():
-            report.outcomes[outcome]["label"] = label
+            report.outcomes[outcome]["label"] = Markup(_narrow(label))  # noqa: S704 - a text of ours
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:
@@ -102,7 +102,7 @@ class MatrixHtml:
         if record := record_of(report):
             told = report.longreprtext if report.failed else ""
             said = "" if told == f"{record.cause.value}: {record.reason}" else told
-            data[:] = [details(record, self._run_of(record.run), self._templates(), said)]
+            data[:] = [_narrow(details(record, self._run_of(record.run), self._templates(), said))]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
@@ -111,7 +111,7 @@ class MatrixHtml:
             f"{escaped(backend)}: {', '.join(f'{counts[outcome]} {outcome.symbol}' for outcome in Outcome)}"
             for backend, counts in self._counts.items()
         ]
-        prefix[:] = [_STYLE, *(f"<p>{line}</p>" for line in lines)]
+        prefix[:] = [_STYLE, *(f"<p>{_narrow(line)}</p>" for line in lines)]
         if self._runs:
             self._report.set_data("environment", _sources(self._runs.values()))
 
@@ -153,6 +153,14 @@ def escaped(text: object) -> Markup:
     """Any text as the content of an element; what cannot be seen is made visible, but for the ends of lines."""
     shown = "\n".join(matrix.visible(line) for line in str(text).expandtabs().split("\n"))
     return Markup(html.escape(shown, quote=False))  # noqa: S704 - this is the escaping
+
+
+def _narrow(page: str) -> str:
+    """HTML that shows the same and is ASCII: with one wider character a text takes twice or four times the memory.
+
+    pytest-html has several copies of the whole page at once.
+    """
+    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _sources(runs: Iterable[RunRecord]) -> dict[str, dict[str, str]]:
