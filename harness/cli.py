@@ -41,6 +41,7 @@ from harness.expectations import ExpectationsError
 from harness.host import HostUnavailable
 from harness.merge import MergeError
 from harness.plan import Cell, PlanError
+from harness.plugin.asked import PlannedBefore
 from harness.plugin.chosen import Chosen
 from harness.project import Project, ProjectError, find, parse_versions
 from harness.shards import commands, planfile
@@ -151,6 +152,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     cells = plan_cells(project, ",".join(names), model)
     planned = {planned.id for planned in cells}
     chosen = _of_shard(project, part, cells, known, target) if part else None
+    del known  # or it would be there as long as the run
     if unknown := [name for name in cell or () if name not in planned]:
         _fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
     os.chdir(project.root)
@@ -165,7 +167,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
         *_spread(executor, workers, ray_address),
         *(["--matrix-fresh"] if fresh or repeat > 1 else []),
     ]
-    code = _measure(arguments, [chosen] if chosen else [], target, repeat, order)
+    code = _measure(arguments, [PlannedBefore(cells), *filter(None, [chosen])], target, repeat, order)
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():

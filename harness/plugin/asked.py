@@ -72,6 +72,18 @@ def cells_of(config: pytest.Config) -> tuple[Cell, ...]:
     return config.stash[CELLS]
 
 
+class PlannedBefore:
+    """Brings the cells of a run that were planned from what it is asked for: ten thousand take a while to plan."""
+
+    def __init__(self, cells: tuple[Cell, ...]) -> None:
+        """`cells`: all that the run plans, also those that are not chosen."""
+        self.cells = cells
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """They need not be planned again."""
+        config.stash[CELLS] = self.cells
+
+
 def cell_of(item: pytest.Item) -> Cell | None:
     """The cell an item judges, if it judges one: having one as a parameter is not enough."""
     callspec = getattr(item, "callspec", None) if "judge_cell" in getattr(item, "fixturenames", ()) else None
