@@ -28,8 +28,22 @@ class Ran:
     out: str
 
 
-def run(arguments: Sequence[str], folder: Path, *, codes: Sequence[int] = (0,), **environment: str) -> Ran:
+def run(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    codes: Sequence[int] = (0,),
+    without: str | None = None,
+    **environment: str,
+) -> Ran:
     """`python …` in `folder`.
+
+    Args:
+        arguments: after `python`.
+        folder: where.
+        codes: the exit codes that are no failure.
+        without: a word in the command line of processes whose memory does not count.
+        environment: more variables.
 
     Raises:
         RunFailedError: it ended with a code other than `codes`.
@@ -45,7 +59,7 @@ def run(arguments: Sequence[str], folder: Path, *, codes: Sequence[int] = (0,), 
         stderr=subprocess.STDOUT,
         text=True,
     )
-    with Peak(process.pid) as peak:
+    with Peak(process.pid, without) as peak:
         out, _ = process.communicate()
     wall_s = time.perf_counter() - began
     if process.returncode not in codes:

@@ -8,14 +8,14 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
-from bench import commands
+from bench import commands, pretend
+from bench.simulated import MANY
 from harness import store
 from harness.columns import plan_cells
 from harness.project import Project, find
 from harness.provenance import new_run_id
 from harness.shards import planfile
 from harness.shards.split import split
-from tests import projects
 
 HEADINGS: Final = ("step", "cells", "wall s", "peak MiB")
 SHARDS: Final = 8
@@ -42,8 +42,7 @@ def measure(real: Project, folder: Path) -> Iterator[list[str]]:
     Raises:
         RunFailedError: a step failed.
     """
-    root = projects.make(folder / "large")
-    (root / "declarations.py").write_text("from bench.simulated import LARGE as MATRIX\n")
+    root = pretend.make(folder / "large", "LARGE", MANY, "bench.wordy")
     cli = ["-m", "harness.cli"]
     planned = commands.run([*cli, "plan"], root)
     (root / "plan.jsonl").write_text(planned.out)
@@ -60,6 +59,11 @@ def measure(real: Project, folder: Path) -> Iterator[list[str]]:
     yield _row(f"merge {SHARDS} shards, {size:.0f} MiB", count, commands.run(merging, root, codes=(0, 3)))
     told = commands.run(["-c", PAGES], root)
     yield ["render both pages, the results read", count, f"{float(told.out):.1f}", f"{told.peak_mib:.0f}"]
+    running = [*cli, "run", "--backends", ",".join(MANY), "--out", "run.jsonl", "--pages", "run"]
+    ran = commands.run(running, root, without=pretend.HOST.name)
+    yield _row("run, one slot, and its pages; without hosts", count, ran)
+    again = commands.run([*running, "--workers", "2"], root, without=pretend.HOST.name)
+    yield _row("the same again with two slots: all re-used", count, again)
     report = [*cli, "report", "--results", "all.jsonl", "--out", "pages"]
     yield _row("`paramatrix report`, matrix.html too", count, commands.run(report, root))
 
@@ -73,9 +77,7 @@ def _fill(plan: planfile.PlanFile, files: list[Path], project: Project, real: st
     cells = {cell.id: cell for cell in plan_cells(project, None, None)}
     patterns = cycle([record.model_dump(mode="json") for record in real.measured])
     header = next(iter(real.runs.values())).model_dump(mode="json")
-    described: Mapping[str, Any] = dict.fromkeys(
-        ("pytorch", "vllm", "tensorrt"), next(iter(header["backends"].values()))
-    )
+    described: Mapping[str, Any] = dict.fromkeys(MANY, next(iter(header["backends"].values())))
     for index, (file, own) in enumerate(zip(files, split(plan.cells, len(files)), strict=True), start=1):
         run = f"{new_run_id()}-{index}"
         mine = [cells[entry.cell] for entry in own]
@@ -86,4 +88,7 @@ def _fill(plan: planfile.PlanFile, files: list[Path], project: Project, real: st
         for cell in mine:
             named = {"cell": cell.id, "backend": cell.backend, "parameter": cell.parameter, "value": cell.value}
             lines.append(next(patterns) | named | {"run": run, "section": cell.section, "fingerprint": None})
-        file.write_text("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")
+        file.write_text(
+            "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines),
+            encoding="utf-8",
+        )

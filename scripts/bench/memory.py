@@ -16,8 +16,10 @@ class Peak:
     comes and goes between two samples, `EVERY_S` apart, is not seen.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, without: str | None = None) -> None:
+        """`without`: a word in the command line of processes that are left out, with all that they started."""
         self.pid = pid
+        self.without = without
         self.bytes = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -37,18 +39,18 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._end.wait(EVERY_S):
-            self.bytes = max(self.bytes, sum(_pss(pid) for pid in below(self.pid)))
+            self.bytes = max(self.bytes, sum(_pss(pid) for pid in below(self.pid, self.without)))
 
 
-def below(pid: int) -> list[int]:
-    """A process, its children and theirs."""
+def below(pid: int, without: str | None = None) -> list[int]:
+    """A process, its children and theirs, but for those with the word `without` in their command line."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (parent := _parent(folder)) is not None:
             children.setdefault(parent, []).append(int(folder.name))
     found = [pid]
     for parent in found:
-        found += children.get(parent, [])
+        found += [child for child in children.get(parent, []) if not (without and without in _command(child))]
     return found
 
 
@@ -57,6 +59,13 @@ def _parent(folder: Path) -> int | None:
         return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""  # it has ended
 
 
 def _pss(pid: int) -> int:

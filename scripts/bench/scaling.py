@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import commands, simulated
+from bench import commands, pretend, simulated
 from harness import store
 from harness.experiment import REUSED
-from tests import projects
 
 HEADINGS = ("slots", "cells", "engines", "asleep s", "wall s", "cells/min", "times one slot", "peak MiB")
-HOST = Path(__file__).with_name("simulated_host.py")
 
 
 def measure(counts: Sequence[int], folder: Path, fewer: int | None = None) -> Iterator[list[str]]:
@@ -26,11 +23,7 @@ def measure(counts: Sequence[int], folder: Path, fewer: int | None = None) -> It
     Raises:
         RunFailedError: a run failed.
     """
-    project = projects.make(folder / "simulated")
-    file = project / "pyproject.toml"
-    toy = next(line for line in file.read_text().splitlines() if line.startswith("pytorch = "))
-    file.write_text(file.read_text().replace(toy, f'vllm = ["{sys.executable}", "{HOST}"]'))
-    (project / "declarations.py").write_text("from bench.simulated import MATRIX\n")
+    project = pretend.make(folder / "simulated", "MATRIX", ["vllm"], "bench.simulated")
     first: float | None = None
     for count in counts:
         results = project / f"{count}.jsonl"

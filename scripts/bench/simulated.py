@@ -82,18 +82,18 @@ MATRIX: Final[Matrix] = replace(
 )
 """What `scaling` runs."""
 
-_MANY: Final = ("pytorch", "vllm", "tensorrt")
+MANY: Final = ("pytorch", "vllm", "tensorrt")
 
 LARGE: Final[Matrix] = replace(
     TOY,
     parameters=(
         replace(
             parameter("decoder.top_k", *(Value(number + 1) for number in range(2000))),
-            columns=dict.fromkeys(_MANY, column("decoder.top_k")),
+            columns=dict.fromkeys(MANY, column("decoder.top_k")),
         ),
         replace(
             parameter("max_output_tokens", *(Value(number + 1) for number in range(1334)), section="Core"),
-            columns=dict.fromkeys(_MANY, replace(column("max_output_tokens"), scope=Scope.ENGINE)),
+            columns=dict.fromkeys(MANY, replace(column("max_output_tokens"), scope=Scope.ENGINE)),
         ),
     ),
 )

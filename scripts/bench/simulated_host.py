@@ -1,4 +1,4 @@
-"""Starts `harness.worker` with the simulated backend; called as an interpreter is, `-m harness.worker …`."""
+"""Starts `harness.worker` with a simulated backend: its module, and then what an interpreter is called with."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import sys
 from harness import backends, worker
 
 if __name__ == "__main__":
-    backends.MODULES["vllm"] = "bench.simulated"
-    sys.exit(worker.main(sys.argv[3:]))
+    backends.MODULES.update(dict.fromkeys(backends.MODULES, sys.argv[1]))
+    sys.exit(worker.main(sys.argv[4:]))
