@@ -86,8 +86,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`cell` is parametrised with every planned cell; the id is the cell's own."""
     if {"cell", "judge_cell"} <= set(metafunc.fixturenames):
+        mark = pytest.mark.matrix  # one for all: each look-up makes another
         cells = cells_of(metafunc.config)
-        metafunc.parametrize("cell", [pytest.param(c, id=c.id, marks=pytest.mark.matrix) for c in cells])
+        metafunc.parametrize("cell", [pytest.param(cell, id=cell.id, marks=mark) for cell in cells])
 
 
 @pytest.hookimpl(trylast=True)
