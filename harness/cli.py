@@ -254,7 +254,7 @@ def _pages(project: Project, source: Path, results: store.Results, out: Path) ->
     known = claims.read(project.reports / claims.FILE)
     costs = pages.measurements(source)
     written = pages.write(project.matrix(), results, known, project.templates, out, costs=costs)
-    return [*written, report.save(replay.page(results, project.templates), out / replay.PAGE)]
+    return [*written, report.save_parts(replay.parts(results, project.templates), out / replay.PAGE)]
 
 
 @app.command()

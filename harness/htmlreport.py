@@ -102,7 +102,11 @@ class MatrixHtml:
         if record := record_of(report):
             told = report.longreprtext if report.failed else ""
             said = "" if told == f"{record.cause.value}: {record.reason}" else told
-            data[:] = [_narrow(details(record, self._run_of(record.run), self._templates(), said))]
+            data[:] = [self.details(record, said)]
+
+    def details(self, record: CellRecord, said: str) -> str:
+        """A cell's details as pytest-html is told them."""
+        return _narrow(details(record, self._run_of(record.run), self._templates(), said))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
@@ -158,7 +162,7 @@ def escaped(text: object) -> Markup:
 def _narrow(page: str) -> str:
     """HTML that shows the same and is ASCII: with one wider character a text takes twice or four times the memory.
 
-    pytest-html has several copies of the whole page at once.
+    pytest-html has several copies of its page at once.
     """
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 

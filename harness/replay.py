@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
+import json
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Final
 import pytest
 
 from harness import report as matrix
-from harness.htmlreport import Carried, MatrixHtml
+from harness.htmlreport import Carried, MatrixHtml, details
 from harness.records import CellRecord, Planned
 from harness.store import Judged, Results
 from harness.verdict import Cause, Outcome
@@ -28,11 +31,55 @@ _TOOK = re.compile(r'(<p class="run-count">)[^<]*')
 _IDLE: Final = ("logging", "warnings", "unraisableexception", "threadexception", "faulthandler", "junitxml")
 
 
+class _Marked(MatrixHtml):
+    """Leaves marks where details go: pytest-html has several copies of its page in memory at once."""
+
+    def __init__(self, results: Results, templates: Path) -> None:
+        super().__init__(lambda: templates, results.runs.get, results.stale)
+        self.sign = f"@{secrets.token_hex(8)}@"
+        self.said: list[tuple[str, str]] = []
+        """By the number of its mark a cell, and what pytest said of it besides."""
+        self._results = results
+        self._templates_folder = templates
+
+    def details(self, record: CellRecord, said: str) -> str:
+        """A mark."""
+        self.said.append((record.cell, said))
+        return f"{self.sign}{len(self.said) - 1}@"
+
+    def filled(self, page: str) -> Iterator[str]:
+        """The page in parts, with the details in the place of their marks, as pytest-html itself puts texts there.
+
+        Raises:
+            ReportError: the template of the details is missing or wrong.
+        """
+        for number, part in enumerate(re.split(rf"{self.sign}(\d+)@", page)):
+            yield self._put(*self.said[int(part)]) if number % 2 else part
+
+    def _put(self, cell: str, said: str) -> str:
+        record = self._results.cells[cell]
+        try:
+            shown = details(record, self._results.runs[record.run], self._templates_folder, said)
+        except matrix.ReportError as error:
+            raise matrix.ReportError(f"{PAGE}: {error}") from error
+        # the page has all of its data as JSON in an attribute
+        return html.escape(json.dumps(shown)[1:-1])
+
+
 def page(results: Results, templates: Path) -> str:
     """The page `matrix.html`: every planned cell with its evidence, in one file.
 
     Raises:
-        ReportError: pytest or its plugins could not make it.
+        ReportError: pytest or its plugins could not make it, or the template of the details is missing or wrong.
+    """
+    return "".join(parts(results, templates))
+
+
+def parts(results: Results, templates: Path) -> Iterator[str]:
+    """The same, one part after the other.
+
+    Raises:
+        ReportError: as `page`, for the parts that follow as well.
     """
     said = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="paramatrix-") as folder:
@@ -46,15 +93,15 @@ def page(results: Results, templates: Path) -> str:
             *(f"--html={target}", "--self-contained-html", folder),
         ]
         with _undisturbed(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            html = MatrixHtml(lambda: templates, results.runs.get, results.stale)
-            code = pytest.main(arguments, plugins=[Replay(results), html, Carried()])
+            made = _Marked(results, templates)
+            code = pytest.main(arguments, plugins=[Replay(results), made, Carried()])
         if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
             last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
             raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")
         content = target.read_text(encoding="utf-8")
     latest = results.latest.started if results.latest else "never"
     content = _MADE.sub(f"<p>Last measured {latest}. The page was made by ", content)
-    return _TOOK.sub(rf"\g<1>{len(results.planned)} cells are planned.", content)
+    return made.filled(_TOOK.sub(rf"\g<1>{len(results.planned)} cells are planned.", content))
 
 
 @contextlib.contextmanager

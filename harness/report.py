@@ -6,7 +6,7 @@ import functools
 import html
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -334,9 +334,18 @@ def save(content: str, target: Path) -> Path:
     Raises:
         ReportError: the folder cannot be written.
     """
+    return save_parts([content], target)
+
+
+def save_parts(parts: Iterable[str], target: Path) -> Path:
+    """Write a page that is told part by part; its path.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        store.replace(target, content.encode())
+        store.replace_by(target, (part.encode() for part in parts))
     except (OSError, store.StoreError) as error:
         raise ReportError(f"{target}: cannot be written: {error}. Choose another folder with --out.") from None
     return target

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +339,18 @@ def test_a_file_is_replaced_whole_or_not_at_all(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left on device"):
         store.replace(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_whose_new_content_cannot_be_told_to_the_end_stays_as_it_was(path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"new"
+        raise LookupError("no such template")
+
+    path.write_bytes(b"old")
+    with pytest.raises(LookupError):
+        store.replace_by(path, parts())
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
 

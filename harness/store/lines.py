@@ -145,6 +145,7 @@ def replace_by(path: Path, parts: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         scratch.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
         raise StoreError(f"{path}: cannot be written: {error.strerror}. Make the folder writable.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink()  # there is none where all went well
