@@ -39,3 +39,40 @@ def surprises(counts: Mapping[int, int], chances: Mapping[int, float], error: fl
         for kind, chance in pooled.items()
     }
     return {kind: tail for kind, tail in tails.items() if tail < error / len(pooled)}
+
+
+def stays_close(steps: int, least: int, within: float, below: float, cell: float = 0.01) -> float:
+    """P(a walk never falls under -`below`, and at least `least` of its steps end at `within` or under it).
+
+    The walk is the difference of the n-th arrivals of two Poisson processes, in mean gaps; it is computed on a grid.
+    """
+    reach, edge = round(25 / cell), round((within + below) / cell)
+    decay = math.exp(-cell)
+    start = round(below / cell)
+    walks = {0: [float(place == start) for place in range(reach)]}
+    for _ in range(steps):
+        walks = _counted({count: _stepped(row, decay) for count, row in walks.items()}, edge)
+    return math.fsum(math.fsum(row) for count, row in walks.items() if count >= least)
+
+
+def _stepped(row: list[float], decay: float) -> list[float]:
+    """A distribution over places after a two-sided geometric step; what leaves the grid is lost."""
+    ahead, back = [], []
+    up = down = 0.0
+    for left, right in zip(row, reversed(row), strict=True):
+        up, down = up * decay + left, down * decay + right
+        ahead.append(up)
+        back.append(down)
+    share = (1 - decay) / (1 + decay)
+    return [share * (a + b - own) for a, b, own in zip(ahead, reversed(back), row, strict=True)]
+
+
+def _counted(walks: Mapping[int, list[float]], edge: int) -> dict[int, list[float]]:
+    """Walks at places up to `edge` have one step more that counts."""
+    found: dict[int, list[float]] = {}
+    for count, row in walks.items():
+        near = [chance if place <= edge else 0.0 for place, chance in enumerate(row)]
+        far = [0.0 if place <= edge else chance for place, chance in enumerate(row)]
+        for own, part in ((count + 1, near), (count, far)):
+            found[own] = [a + b for a, b in zip(found[own], part, strict=True)] if own in found else part
+    return found
