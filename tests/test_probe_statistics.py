@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from matrix import MATRIX
 from matrix.probes import timing
 from matrix.workloads import ARRIVALS, MANY_ARRIVALS
 from tests.chances import at_least, at_most, stays_close
+from tests.interpreters import ROOT
 
 CONFIRMED_FALSELY, REFUSED_FALSELY = 1e-4, 1e-3
 EXPONENTIAL_IS_OFF_BEAT = 0.6166
@@ -145,3 +149,16 @@ def test_a_probe_that_states_statistics_states_its_sample_and_its_rates() -> Non
     stated = {probe.statistics for column in columns if (probe := getattr(column, "probe", None)) and probe.statistics}
     assert stated
     assert all("chance" in text and any(char.isdigit() for char in text) for text in stated)
+
+
+def test_the_page_of_what_is_decided_by_chance_is_that_of_the_declarations() -> None:
+    told = subprocess.run(
+        [sys.executable, "scripts/chance_page.py"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    written = (ROOT / "docs" / "chance.md").read_text(encoding="utf-8")
+    assert written == told, "`PYTHONPATH=. .venv/bin/python scripts/chance_page.py > docs/chance.md` writes it"

@@ -18,6 +18,7 @@ from harness.jsontypes import JSON
 from harness.plan import Cell, build
 from matrix import MATRIX, workloads
 from matrix.probes import choices, inflight, kernels, state, trt_build, trt_engine, trt_results
+from matrix.probes import drawn as drawn_by
 from matrix.probes.told import if_told
 from matrix.variants.weights import ANSWERS
 
@@ -559,7 +560,7 @@ def test_a_shared_probe_asks_an_engine_that_cannot_tell_for_nothing() -> None:
 
 # Tokens drawn from made-up logits by a sampler of our own, which does what it is told, or drops it
 
-VOCABULARY, END, PROMPT = 40, 0, (3, 4, 5, 4)
+VOCABULARY, END, PROMPT = 60, 0, (3, 4, 5, 4)
 Moved = Callable[[list[float], dict[int, int], int], list[float]]
 
 
@@ -576,9 +577,9 @@ def _unmoved(logits: list[float], _counts: dict[int, int], _step: int) -> list[f
 
 
 def drawn(moved: Moved = _unmoved, *, sampled: bool = False, shift: float = 0.0) -> Seen:
-    """Twelve outputs of up to twenty tokens; `shift` is added to what is told of the first logit."""
+    """Sixteen outputs of up to twenty tokens; `shift` is added to what is told of the first logit."""
     found: list[dict[str, JSON]] = []
-    for seed in range(12):
+    for seed in range(16):
         rng = random.Random(seed)  # noqa: S311 - no secrets
         context: tuple[int, ...] = PROMPT
         for step in range(20):
@@ -606,6 +607,7 @@ def _step(seed: int, step: int, token: int, raw: dict[int, float], counts: dict[
         "end": END,
         "rank": len(above),
         "above": math.fsum(map(math.exp, above)) / mass,
+        "share": math.exp(raw[token]) / mass,
         "ratio": math.exp(raw[token] - max(raw.values())),
         "raw": {str(index): logit for index, logit in raw.items()},
         "context": {str(index): [count, 0] for index, count in counts.items()},
@@ -652,34 +654,40 @@ def biased(token: int, amount: float) -> Moved:
     return lambda logits, _counts, _step: [x + amount * (index == token) for index, x in enumerate(logits)]
 
 
+def first(k: int) -> Seen:
+    """Drawn at a temperature of 10 from the k likeliest ids."""
+    return drawn(
+        lambda logits, _counts, _step: [
+            logit / 10 if sum(other > logit for other in logits) < k else -1e9 for logit in logits
+        ],
+        sampled=True,
+    )
+
+
+def least(share: float) -> Seen:
+    """Drawn from the ids with that share of the likeliest one's probability."""
+    return drawn(cut(lambda shares, index, _: shares[index] >= share * max(shares)), sampled=True)
+
+
 GREEDY, FREE = drawn(), drawn(sampled=True)
 WITHIN_9 = drawn(reaching(lambda _step: 0.9), sampled=True)
+HOT = drawn(heated(10.0), sampled=True)
 DECAYED = drawn(reaching(lambda step: 0.9 * 0.5**step), sampled=True)
 
 CHOSEN = (
     Case("temperature=0", choices.greedy, 0.0, GREEDY, FREE),
-    Case("temperature=0.5", choices.temperature, 0.5, drawn(heated(0.5), sampled=True), FREE),
-    Case("temperature=1.5", choices.temperature, 1.5, drawn(heated(1.5), sampled=True), FREE),
-    Case("temperature=1.0", choices.temperature, 1.0, FREE, drawn(heated(0.5), sampled=True)),
-    Case(
-        "top_k=10",
-        choices.top_k,
-        10,
-        drawn(cut(lambda s, i, _: sum(x > s[i] for x in s) < 10), sampled=True),
-        drawn(heated(10.0), sampled=True),
-        (drawn(cut(lambda s, i, _: sum(x > s[i] for x in s) < 4), sampled=True), GREEDY),
-    ),
-    Case("top_p=0.5", choices.top_p, 0.5, drawn(reaching(lambda _step: 0.5), sampled=True), FREE, (GREEDY, WITHIN_9)),
-    Case("top_p=1.0", choices.top_p, 1.0, FREE, drawn(reaching(lambda _step: 0.3), sampled=True), (GREEDY,)),
-    Case("top_p=0", choices.top_p, 0.0, GREEDY, FREE),
-    Case(
-        "min_p=0.3",
-        choices.min_p,
-        0.3,
-        drawn(cut(lambda s, i, _: s[i] >= 0.3 * max(s)), sampled=True),
-        FREE,
-        (GREEDY, drawn(cut(lambda s, i, _: s[i] >= 0.1 * max(s)), sampled=True)),
-    ),
+    Case("temperature=0.5", drawn_by.temperature, 0.5, drawn(heated(0.5), sampled=True), FREE, (GREEDY,)),
+    Case("temperature=1.5", drawn_by.temperature, 1.5, drawn(heated(1.5), sampled=True), FREE, (GREEDY,)),
+    Case("temperature=1.0", drawn_by.temperature, 1.0, FREE, drawn(heated(0.5), sampled=True), (GREEDY,)),
+    Case("top_k=5", drawn_by.top_k, 5, first(5), HOT, (first(1), first(20))),
+    Case("top_k=1", drawn_by.top_k, 1, first(1), HOT, (first(5),)),
+    Case("top_k=0", drawn_by.top_k, 0, HOT, first(5), (first(1), GREEDY)),
+    Case("top_p=0.5", drawn_by.top_p, 0.5, drawn(reaching(lambda _step: 0.5), sampled=True), FREE, (GREEDY, WITHIN_9)),
+    Case("top_p=0.9", drawn_by.top_p, 0.9, WITHIN_9, FREE, (GREEDY, drawn(reaching(lambda _step: 0.5), sampled=True))),
+    Case("top_p=1.0", drawn_by.top_p, 1.0, FREE, drawn(reaching(lambda _step: 0.5), sampled=True), (GREEDY,)),
+    Case("top_p=0", drawn_by.top_p, 0.0, GREEDY, FREE),
+    Case("min_p=0.1", drawn_by.min_p, 0.1, least(0.1), FREE, (GREEDY, least(0.2))),
+    Case("min_p=0", drawn_by.min_p, 0.0, FREE, least(0.2), (GREEDY, least(0.1))),
     Case("repetition_penalty=1.3", choices.repetition_penalty, 1.3, drawn(repeated(1.3)), GREEDY),
     Case("repetition_penalty=0.8", choices.repetition_penalty, 0.8, drawn(repeated(0.8)), GREEDY),
     Case("repetition_penalty=1.0", choices.repetition_penalty, 1.0, GREEDY, drawn(repeated(1.3))),
@@ -699,10 +707,10 @@ CHOSEN = (
     ),
     Case("embedding_bias", choices.embedding_bias, {"7": 3.0}, drawn(biased(7, 3.0)), GREEDY),
     Case("min_tokens=14", choices.min_tokens, 14, drawn(no_end_before(14)), GREEDY, (drawn(no_end_before(9)),)),
-    Case("top_p_decay=0.5", choices.top_p_decay, 0.5, DECAYED, WITHIN_9, (GREEDY,)),
+    Case("top_p_decay=0.5", drawn_by.top_p_decay, 0.5, DECAYED, WITHIN_9, (GREEDY,)),
     Case(
         "top_p_min=0.5",
-        choices.top_p_min,
+        drawn_by.top_p_min,
         0.5,
         drawn(reaching(lambda step: max(0.5, 0.9 * 0.5**step)), sampled=True),
         DECAYED,

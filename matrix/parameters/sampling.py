@@ -6,7 +6,7 @@ from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value, 
 from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.parameters.columns import everywhere
-from matrix.probes import choices, outputs, scores
+from matrix.probes import choices, drawn, outputs, scores
 from matrix.sections import DECODER
 
 NEUTRAL: dict[str, JSON] = {
@@ -20,7 +20,7 @@ NEUTRAL: dict[str, JSON] = {
 own generation_config.json may set any of these."""
 
 
-_HOT: dict[str, JSON] = {**NEUTRAL, "decoder.temperature": 10.0}
+_HOT: dict[str, JSON] = {**NEUTRAL, "decoder.temperature": drawn.HOT}
 """Ids far down the order are drawn too, unless they are left out."""
 
 
@@ -63,28 +63,28 @@ PARAMETERS = (
             Value(1.5),
         ),
         NEUTRAL,
-        drawn=_column(choices.temperature, NEUTRAL, workloads.OPEN_SEEDS),
+        drawn=_column(drawn.temperature, NEUTRAL, workloads.MANY_DRAWS),
     ),
     _sampled(
         "top_k",
         scores.top_k,
         (Value(0, contrast=5), Value(1), Value(5), Value(50, contrast=5)),
         NEUTRAL,
-        drawn=_column(choices.top_k, _HOT, workloads.OPEN_SEEDS),
+        drawn=_column(drawn.top_k, _HOT, workloads.DRAWS),
     ),
     _sampled(
         "top_p",
         scores.top_p,
         (Value(0.0), Value(0.5), Value(0.9), Value(1.0, contrast=0.5)),
         NEUTRAL,
-        drawn=_column(choices.top_p, NEUTRAL, workloads.OPEN_SEEDS),
+        drawn=_column(drawn.top_p, NEUTRAL, workloads.DRAWS),
     ),
     _sampled(
         "min_p",
         scores.min_p,
         (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)),
         NEUTRAL,
-        drawn=_column(choices.min_p, NEUTRAL, workloads.OPEN_SEEDS),
+        drawn=_column(drawn.min_p, NEUTRAL, workloads.DRAWS),
     ),
     _sampled(
         "repetition_penalty",
@@ -118,6 +118,6 @@ PARAMETERS = (
         ),
         # a field that is set wins over the preset, so the base's own choice must not be
         {"decoder.do_sample": None},
-        drawn=_column(choices.preset, {"decoder.do_sample": None}, workloads.OPEN_SEEDS),
+        drawn=_column(drawn.preset, {"decoder.do_sample": None}, workloads.MANY_DRAWS),
     ),
 )

@@ -7,11 +7,11 @@ from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.parameters.sampling import NEUTRAL
 from matrix.parameters.tensorrt.declaring import request
-from matrix.probes import choices, requests, trt_results
+from matrix.probes import choices, drawn, requests, trt_results
 from matrix.variants import SHIPPED
 
-_TOP_P: dict[str, JSON] = {**NEUTRAL, "decoder.top_p": choices.TOP_P}
-_DECAYING: dict[str, JSON] = {**_TOP_P, "tensorrt.top_p_decay": choices.DECAY}
+_TOP_P: dict[str, JSON] = {**NEUTRAL, "decoder.top_p": drawn.TOP_P}
+_DECAYING: dict[str, JSON] = {**_TOP_P, "tensorrt.top_p_decay": drawn.DECAY}
 _DOT, _FIVE, _THE = 260, 21, 262
 _SAMPLER = "TorchSampler, the default, has no decay in 1.2; sampler_type=TRTLLMSampler has"
 
@@ -44,26 +44,26 @@ PARAMETERS: tuple[Parameter, ...] = (
     request("bad_token_ids", trt_results.bad_token_ids, Value([_FIVE]), variant=SHIPPED),
     request(
         "top_p_decay",
-        choices.top_p_decay,
-        Value(choices.DECAY),
+        drawn.top_p_decay,
+        Value(drawn.DECAY),
         companions=_TOP_P,
-        workload=workloads.OPEN_SEEDS,
+        workload=workloads.DRAWS,
         note=_SAMPLER,
     ),
     request(
         "top_p_min",
-        choices.top_p_min,
+        drawn.top_p_min,
         Value(0.5),
         companions=_DECAYING,
-        workload=workloads.OPEN_SEEDS,
+        workload=workloads.DRAWS,
         note=_SAMPLER,
     ),
     request(
         "top_p_reset_ids",
-        choices.top_p_reset,
+        drawn.top_p_reset,
         Value(_THE),
         companions=_DECAYING,
-        workload=workloads.OPEN_SEEDS,
+        workload=workloads.DRAWS,
         variant=SHIPPED,
         note=_SAMPLER,
     ),
