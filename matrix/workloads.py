@@ -23,7 +23,7 @@ OPEN_SEEDS = Workload("open-seeds", grammar.OPEN, max_new_tokens=12, seeds=(1, 2
 DRAWS = Workload("draws", grammar.OPEN[:1], max_new_tokens=24, seeds=tuple(range(1, 25)))
 """A story told under each of several seeds, by itself, so that no two draws are of one random number (`drawn`)."""
 
-MANY_DRAWS = Workload("many-draws", grammar.OPEN[:1], max_new_tokens=24, seeds=tuple(range(1, 129)))
+MANY_DRAWS = Workload("many-draws", grammar.OPEN[:1], max_new_tokens=24, seeds=tuple(range(1, 97)))
 """As many as it takes to tell what moves probabilities a little."""
 
 LOOPING = Workload("looping", grammar.LOOPING, max_new_tokens=24)

@@ -1,9 +1,9 @@
 """What the shipped model's tokens would be under sampling rules, told as TensorRT-LLM's adapter tells them.
 
 `python -m tests.drawn_tokens MODEL`, run by an interpreter that has torch and transformers, reads one JSON object on
-stdin, {"prompt": …, "tokens": …, "outputs": …, "rules": [rule, …]}, and prints the steps under each rule, which has the
-fields of `Sampled`. The sampler is our own and shares no code with the probes that judge it; logits come from plain
-forward calls.
+stdin, {"prompt": …, "tokens": …, "rules": [rule, …]}, and prints the steps under each rule, which has the fields of
+`Sampled` and its number of outputs. The sampler is our own and shares no code with the probes that judge it; the logits
+come from plain forward calls.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,12 @@ class Sampled:
     """After this token top_p is as at first."""
 
 
-def drawn_tokens(
-    python: Path, work: Workload, outputs: int, rules: Collection[Sampled]
-) -> dict[Sampled, list[dict[str, Any]]]:
-    """Steps of that many outputs of a workload's prompt under each of the rules, each output with a seed of its own."""
+def drawn_tokens(python: Path, work: Workload, rules: Mapping[Sampled, int]) -> dict[Sampled, list[dict[str, Any]]]:
+    """Steps of so many outputs of a workload's prompt under each of the rules, each output with a seed of its own."""
     asked = {
         "prompt": work.prompts[0],
         "tokens": work.max_new_tokens,
-        "outputs": outputs,
-        "rules": [asdict(rule) for rule in rules],
+        "rules": [asdict(rule) | {"outputs": outputs} for rule, outputs in rules.items()],
     }
     done = subprocess.run(
         [python, "-m", "tests.drawn_tokens", str(interpreters.ROOT / "models" / "tiny")],
@@ -76,7 +73,8 @@ def _answer(folder: str) -> None:
     told: list[list[Any]] = []
     for rule in asked["rules"]:
         told.append([])
-        for seed, (rows, ids) in enumerate(_outputs(model, prompt, asked["tokens"], asked["outputs"], Sampled(**rule))):
+        count = rule.pop("outputs")
+        for seed, (rows, ids) in enumerate(_outputs(model, prompt, asked["tokens"], count, Sampled(**rule))):
             output: Any = {"prompt": 0, "seed": seed, "token_ids": ids}
             told[-1] += steps_of(rows, prompt, output, set(), END)
     json.dump(told, sys.stdout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value, Workload
 from harness.jsontypes import JSON
 from matrix import workloads
@@ -22,6 +24,13 @@ own generation_config.json may set any of these."""
 
 _HOT: dict[str, JSON] = {**NEUTRAL, "decoder.temperature": drawn.HOT}
 """Ids far down the order are drawn too, unless they are left out."""
+
+
+_DRAWN = (
+    "the value itself is read from the scores, without chance; that tokens are drawn at all shows with transformers in "
+    "a token of three stories, up to 12 of each, that is not the likeliest: greedy decoding has none, and {rule} has "
+    "none with a chance of {chance} with the shipped model"
+)
 
 
 def _column(probe: Probe, companions: dict[str, JSON], work: Workload) -> Column:
@@ -45,14 +54,21 @@ def _sampled(
 PARAMETERS = (
     _sampled(
         "do_sample",
-        outputs.varies_with_seed,
+        replace(
+            outputs.varies_with_seed,
+            statistics="whether outputs under four seeds differ for one of three stories, up to 12 tokens of each: "
+            "greedy ones never do, and drawn ones all agree with a chance below 1e-12 with the shipped model",
+        ),
         (Value(True, contrast=False), Value(False, contrast=True)),
         {},
         workloads.OPEN_SEEDS,
     ),
     _sampled(
         "temperature",
-        scores.temperature,
+        replace(
+            scores.temperature,
+            statistics=_DRAWN.format(rule="a temperature of 0.5", chance="1.6e-6"),
+        ),
         (
             Value(0.0, backends=("pytorch",)),
             # there it means greedy
@@ -84,7 +100,7 @@ PARAMETERS = (
         scores.min_p,
         (Value(0.0, contrast=0.2), Value(0.1), Value(1.0)),
         NEUTRAL,
-        drawn=_column(drawn.min_p, NEUTRAL, workloads.DRAWS),
+        drawn=_column(drawn.min_p, NEUTRAL, workloads.MANY_DRAWS),
     ),
     _sampled(
         "repetition_penalty",
@@ -109,12 +125,17 @@ PARAMETERS = (
     ),
     _sampled(
         "preset",
-        scores.preset,
+        replace(
+            scores.preset,
+            statistics=_DRAWN.format(rule="factual, under four seeds,", chance="2.7e-7"),
+        ),
         (
             Value("deterministic", contrast="standard"),
             Value("standard"),
             Value("creative"),
-            Value("factual"),
+            # so sure of itself that one seed draws the likeliest tokens alone every fortieth time
+            Value("factual", backends=("pytorch",), workload=workloads.OPEN_SEEDS),
+            Value("factual", backends=("vllm", "tensorrt")),
         ),
         # a field that is set wins over the preset, so the base's own choice must not be
         {"decoder.do_sample": None},

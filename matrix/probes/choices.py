@@ -46,10 +46,14 @@ class Draw:
 
 def draws(run: Seen) -> list[Draw]:
     """Every token generated. Raises ``LookupError`` where the engine told nothing of them."""
+    return [_draw(step) for step in _steps(run)]
+
+
+def _steps(run: Seen) -> list[Mapping[str, JSON]]:
     steps = cast("list[Mapping[str, JSON]]", run.observation["steps"])
     if not steps:
         raise LookupError("no logits came back")
-    return [_draw(step) for step in steps]
+    return steps
 
 
 def _draw(step: Mapping[str, JSON]) -> Draw:
@@ -122,10 +126,10 @@ def _explained(run: Seen, control: Seen, moved: Callable[[Draw], Mapping[int, fl
 
 def check_raw(run: Seen, control: Seen) -> None:
     """Both runs' first logits of a prompt must agree: what came back is raw, or nothing can be told from it."""
-    theirs = {(draw.prompt, draw.seed): draw.raw for draw in draws(control) if draw.step == 0}
-    for draw in draws(run):
-        other = theirs.get((draw.prompt, draw.seed)) if draw.step == 0 else None
-        if other is None:
+    first, theirs = ([_draw(step) for step in _steps(side) if step["step"] == 0] for side in (run, control))
+    known = {(draw.prompt, draw.seed): draw.raw for draw in theirs}
+    for draw in first:
+        if (other := known.get((draw.prompt, draw.seed))) is None:
             continue
         spread = max(other.values()) - min(other.values())
         apart = max(abs(logit - other[token]) for token, logit in draw.raw.items() if token in other)

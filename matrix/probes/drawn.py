@@ -230,6 +230,7 @@ min_p = _probe(
     "min_p",
     "tokens are drawn from the ids with min_p of the likeliest one's probability, and not from fewer or more",
     "each other min_p tried",
+    MANY_DRAWS,
 )
 preset = _probe(
     "preset",
