@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness import plan
 from harness.backends import MODULES
-from harness.environments import has_nvidia_gpu
+from harness.gpus import gpus
 from harness.plan import Cell
 from harness.project import Project
 from harness.session import models
@@ -17,8 +17,8 @@ def plan_cells(project: Project, backends: str | None, model: str | None) -> tup
         ValueError: an unknown backend.
     """
     names = parse_backends(backends) if backends else list(MODULES)
-    gpus = dict.fromkeys(names, has_nvidia_gpu())
-    return plan.build(project.matrix(), models=models(project, model, gpus), backends=names)
+    seen = dict.fromkeys(names, bool(gpus()))
+    return plan.build(project.matrix(), models=models(project, model, seen), backends=names)
 
 
 def parse_backends(text: str) -> list[str]:

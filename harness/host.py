@@ -23,6 +23,7 @@ from harness.energy.readings import NO_WINDOW
 from harness.energy.tally import Tally
 from harness.energy.windows import Window
 from harness.failure import Failure, one_line
+from harness.gpus import ORDER
 from harness.jsontypes import JSON
 from harness.plan import Run
 from harness.scratch import MARK, Scratch
@@ -95,7 +96,7 @@ class Launcher:
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                     cwd=cwd,
-                    env={"OMP_NUM_THREADS": threads, "GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **own},
+                    env={**ORDER, "OMP_NUM_THREADS": threads, "GLIBC_TUNABLES": HUGE_PAGES, **os.environ, **own},
                     start_new_session=True,
                 )
         except OSError as error:

@@ -6,23 +6,20 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from harness.gpus import gpus
 from harness.jsontypes import JSON
-
-_GPU_FIELDS = ("index", "name", "uuid", "memory.total", "memory.free", "compute_cap", "driver_version")
 
 
 def snapshot(distributions: Iterable[str]) -> dict[str, JSON]:
     """Versions of `distributions` (None where absent), the interpreter, CPU, memory and GPUs.
 
-    Memory is in bytes. GPUs come from `nvidia-smi`, so no CUDA context is made.
+    Memory is in bytes. GPUs are those that the interpreter may use, and no CUDA context is made to find them.
     """
     there = list(metadata.distributions())
     contents, unknown = installed_contents(there)
@@ -145,37 +142,3 @@ def available_bytes() -> int | None:
     except OSError:
         pass
     return None
-
-
-def gpus() -> list[JSON]:
-    """NVIDIA GPUs: name, uuid, memory (bytes), compute capability, driver. Empty without any."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    found: list[JSON] = []
-    for line in done.stdout.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) != len(_GPU_FIELDS):
-            continue
-        row = dict(zip(_GPU_FIELDS, cells, strict=True))
-        found.append(
-            {
-                "index": int(row["index"]),
-                "name": row["name"],
-                "uuid": row["uuid"],
-                "memory_bytes": _mebibytes(row["memory.total"]),
-                "free_bytes": _mebibytes(row["memory.free"]),
-                "compute_capability": row["compute_cap"],
-                "driver": row["driver_version"],
-            }
-        )
-    return found
-
-
-def _mebibytes(text: str) -> int | None:
-    return int(text) << 20 if text.isdigit() else None

@@ -24,10 +24,10 @@ class Nodes:
         self.address = str(self._read()["address"])
         self.raylets: list[int] = []
 
-    def add(self, cpus: int = 2) -> int:
+    def add(self, cpus: int = 2, gpus: int = 0) -> int:
         """One more node; its raylet's process id."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"add {cpus}\n")
+        self._process.stdin.write(f"add {cpus} {gpus}\n")
         self._process.stdin.flush()
         self.raylets.append(int(str(self._read()["pid"])))
         return self.raylets[-1]

@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on one machine, run by the interpreter that has Ray: `python -m tests.ray_nodes`.
 
-It prints one JSON line for each line it reads: {"address": …} for the head, which has no CPUs; "add CPUS" starts a
-node: {"pid": of its raylet}. At the end of its input it ends them all.
+It prints one JSON line for each line it reads: {"address": …} for the head, which has no CPUs; "add CPUS GPUS" starts
+a node: {"pid": of its raylet}. At the end of its input it ends them all.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def main() -> None:
         print(json.dumps({"address": cluster.address}), flush=True)
         try:
             for line in sys.stdin:
-                node = cluster.add_node(num_cpus=int(line.split()[1]), num_gpus=0, object_store_memory=STORE)
+                cpus, gpus = map(int, line.split()[1:])
+                node = cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE)
                 print(json.dumps({"pid": node.all_processes["raylet"][0].process.pid}), flush=True)
         finally:
             cluster.shutdown()

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from harness import acceptance, cli, expectation_files
 from harness.expectation_files import read, read_all
 from harness.expectations import Accepted, Environment, Expectations, ExpectationsError, find, first
+from harness.gpus import gpus
 from harness.records import BackendInfo
-from harness.snapshot import gpus
 from harness.store import Results, dump
 from harness.verdict import Cause
 from tests import projects

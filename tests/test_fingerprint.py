@@ -259,6 +259,8 @@ def test_variables_that_reach_upstream_change_it_and_no_others_nor_secrets() -> 
     assert upstream.environment({"VLLM_USE_V1": "1"}) != plain
     assert upstream.environment({"TOKENIZERS_PARALLELISM": "false"}) != plain
     assert upstream.environment({"HF_TOKEN": "x", "HF_HUB_AUTH": "y", "HOME": "/", "COLUMNS": "80"}) == plain
+    assert upstream.environment({"CUDA_VISIBLE_DEVICES": "3"}) == plain, "the next job may be given another one"
+    assert upstream.environment({"CUDA_LAUNCH_BLOCKING": "1"}) != plain
 
 
 def test_a_hub_id_is_told_by_the_commits_that_the_local_cache_has(

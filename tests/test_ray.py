@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from harness.store import Results
 from harness.verdict import Cause
-from tests import clusters, projects
+from tests import clusters, fake_smi, projects
 from tests.clusters import Nodes
 from tests.test_processes import until_gone
 
@@ -158,6 +159,20 @@ def test_a_run_that_is_ended_leaves_no_supervisor_and_keeps_what_arrived(
 
     ended(start(folder, cluster))
     assert causes(projects.results(folder)) == MANY
+
+
+def test_a_slot_uses_the_gpu_that_it_holds_and_the_header_tells_of_its_node_s(tmp_path: Path) -> None:
+    """The GPUs are Ray's word only. A node whose `ray start` was narrowed has no others."""
+    there = fake_smi.install(tmp_path / "bin", [f"GPU-{n}" for n in range(5)]) + os.pathsep + os.environ["PATH"]
+    folder = projects.make(tmp_path / "project", matrix="declared_slots.PLAIN")
+    with clusters.started(0, TOY_FOLDER=str(tmp_path), PATH=there, CUDA_VISIBLE_DEVICES="1,3,4") as nodes:
+        nodes.add(gpus=2)
+        ended(start(folder, nodes))
+    header = projects.results(folder).latest
+    assert header is not None
+    assert [gpu["uuid"] for gpu in header.backends["pytorch"].gpus] == ["GPU-1", "GPU-3"]
+    noted = [json.loads(line)["gpus"] for line in (tmp_path / "noted").read_text().splitlines()]
+    assert set(noted) <= {"1", "3"}
 
 
 def test_an_address_at_which_nothing_answers_is_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 from harness.slots.machine import Machine
 from harness.store import Results
 from harness.verdict import Cause
-from tests import projects
+from tests import fake_smi, projects
 from tests.toys import marked
 
 pytestmark = pytest.mark.faults
@@ -41,14 +42,16 @@ class Done:
         return _OUTCOME.findall(self.out)
 
 
-def measure(folder: Path, matrix: str, workers: int) -> Done:
+def measure(folder: Path, matrix: str, workers: int | str, **more: str) -> Done:
     """Run a matrix of `declared_slots` in a project, whose limits a hang is to reach soon."""
     if not folder.exists():
         projects.make(folder, matrix=f"declared_slots.{matrix}")
         config = folder / "pyproject.toml"
         config.write_text(config.read_text().replace("load_s = 120", "load_s = 8"))
     (folder / "noted").unlink(missing_ok=True)
-    process = projects.start(folder, "pytest", "-v", "--matrix-fresh", "-n", str(workers), TOY_FOLDER=str(folder))
+    process = projects.start(
+        folder, "pytest", "-v", "--matrix-fresh", "-n", str(workers), TOY_FOLDER=str(folder), **more
+    )
     out, err = process.communicate(timeout=600)
     assert marked(f"TOY_FOLDER={folder}") == [], "nothing is left running"
     noted = folder / "noted"
@@ -155,6 +158,16 @@ def test_verdicts_are_the_same_however_many_slots_there_are_and_each_cell_has_it
     ]
     assert controls.count("ran") <= 1, "cells of one key share their control"
     assert "reused" in controls
+
+
+def test_only_gpus_that_were_allotted_are_handed_out_and_told_of(tmp_path: Path) -> None:
+    """On a shared node the others are somebody's."""
+    path = fake_smi.install(tmp_path / "bin", ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]) + os.pathsep + os.environ["PATH"]
+    done = measure(tmp_path / "project", "PLAIN", "auto", PATH=path, CUDA_VISIBLE_DEVICES="3,1")
+    assert done.noted
+    assert {noted["gpus"] for noted in done.noted} <= {"GPU-3", "GPU-1"}, "each worker has one of the two"
+    assert done.results.latest is not None
+    assert [gpu["uuid"] for gpu in done.results.latest.backends["pytorch"].gpus] == ["GPU-3", "GPU-1"]
 
 
 def test_what_took_longest_before_is_done_first(tmp_path: Path) -> None:

@@ -81,12 +81,9 @@ def test_blocks_of_one_width_do_not_overlap_and_the_last_slots_may_be_too_few() 
         slots.block(4, 2)
 
 
-def test_what_a_scheduler_allotted_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-abc")
-    assert Machine.here().gpus == ("3", "GPU-abc")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert Machine.here().gpus == ()
+def test_this_machine_has_some_memory_and_the_cores_that_this_process_may_use() -> None:
     assert Machine.here().memory_bytes > MEMORY_BYTES // 64
+    assert set(Machine.here().cpus) == os.sched_getaffinity(0)
 
 
 def test_what_is_started_within_a_share_has_its_cpus_and_the_caller_keeps_its_own() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 import threading
 from pathlib import Path
 
@@ -13,8 +16,8 @@ from harness.cluster.slot import Slot, SupervisorGone
 from harness.plan import Cell, build
 from harness.project import find
 from harness.records import CellRecord
-from tests import projects
-from tests.declared_toy import HANGING, MATRIX
+from tests import fake_smi, projects
+from tests.declared_toy import MATRIX
 from tests.projects import paramatrix
 
 
@@ -28,7 +31,8 @@ def setup_of(folder: Path, matrix: str = "declared_toy.MATRIX") -> Setup:
 
 
 def planned(matrix: str = "declared_toy.MATRIX") -> dict[str, Cell]:
-    declared = HANGING if matrix.endswith("HANGING") else MATRIX
+    module, _, name = matrix.partition(".")
+    declared = getattr(importlib.import_module(f"tests.{module}"), name)
     return {c.id: c for c in build(declared, models={"pytorch": str(MATRIX.shipped_model)}, backends=["pytorch"])}
 
 
@@ -115,6 +119,27 @@ def test_it_says_that_there_is_no_such_project_on_its_node(tmp_path: Path) -> No
         slot.end()
     assert isinstance(answer, dict)
     assert "no pyproject.toml with a [tool.paramatrix] table" in str(answer["reason"])
+
+
+def test_it_tells_of_all_that_its_node_has_and_uses_what_its_slot_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header that told of the slot's GPU alone would be another one for every slot."""
+    there = fake_smi.install(tmp_path / "bin", ["GPU-0", "GPU-1", "GPU-2"])
+    monkeypatch.setenv("PATH", there + os.pathsep + os.environ["PATH"])
+    setup = setup_of(tmp_path / "project", "declared_slots.PLAIN").model_copy(update={"gpus": ("1",)})
+    slot = Slot()
+    slot.environment = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    try:
+        answer = slot.begin(setup.model_dump(mode="json"))
+        assert isinstance(answer, dict)
+        (info,) = Facts.model_validate(answer["facts"]).backends.values()
+        slot.judge("pytorch-passthrough_kwargs=a", "r1")
+    finally:
+        slot.end()
+    assert [gpu["uuid"] for gpu in info.gpus] == ["GPU-0", "GPU-1"]
+    noted = [json.loads(line)["gpus"] for line in (tmp_path / "noted").read_text().splitlines()]
+    assert set(noted) == {"1"}
 
 
 def test_it_keeps_the_variables_of_the_framework_from_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ class Setup(BaseModel):
     """The columns, and the model that each loads."""
     plan: str
     """The digest of the cells as the run plans them."""
+    gpus: tuple[str, ...] | None = None
+    """Those of its node that the slot holds, as CUDA_VISIBLE_DEVICES names them; None: all. Filled in on the node."""
 
 
 class Facts(BaseModel):
@@ -61,6 +63,12 @@ class Facts(BaseModel):
     def able(self) -> frozenset[str]:
         """Backends that answer there."""
         return frozenset(name for name, info in self.backends.items() if info.unavailable is None)
+
+
+def of_node(visible: str | None, count: int) -> str:
+    """CUDA_VISIBLE_DEVICES for the first `count` GPUs of those that a node's own variable names; None: it has none."""
+    named = [str(index) for index in range(count)] if visible is None else visible.split(",")
+    return ",".join(named[:count])
 
 
 def digest(cells: Iterable[Cell]) -> str:

@@ -9,16 +9,18 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from harness.cluster.node import Setup
+from harness.cluster.node import Setup, of_node
 from harness.cluster.slot import PATIENCE_S, Slot
 from harness.cluster.spread import Answered, ClusterError, Event, Lost, Placed
 from harness.failure import one_line
+from harness.gpus import VISIBLE
 from harness.jsontypes import JSON
 from harness.wire import Message
 
@@ -29,14 +31,25 @@ _REACH_S: Final = 10.0
 class RaySlot(Slot):
     """A slot as an actor's class."""
 
-    def __init__(self, *, gpus: bool) -> None:
-        """`gpus`: whether it holds GPUs, and no CPUs."""
+    def __init__(self, *, gpus: int) -> None:
+        """`gpus`: how many its node has for Ray, where it holds some of these, and no CPUs."""
         # Ray's own variables are no business of a backend, nor is its idea of a thread for an actor without CPUs
         super().__init__(withheld=("RAY_", *(["OMP_NUM_THREADS"] if gpus else [])))
+        self._gpus = gpus
         threading.Thread(target=self._end_with_node, daemon=True).start()
 
     def here(self) -> None:
         """Answers once the actor has its place."""
+
+    def begin(self, setup: Message) -> JSON:
+        """As `Slot.begin`. Ray has narrowed CUDA_VISIBLE_DEVICES to what the actor holds; a header is of the node.
+
+        So the supervisor sees all that the node has for Ray, and confines its hosts itself.
+        """
+        if self._gpus:
+            setup = {**setup, "gpus": os.environ.get(VISIBLE, "").split(",")}
+            self.environment = {VISIBLE: of_node(_raylets(VISIBLE), self._gpus)}
+        return super().begin(setup)
 
     def _end_with_node(self) -> None:
         """A worker that is busy outlives its killed raylet (seen with Ray 2.60), and would keep engine and GPU."""
@@ -95,7 +108,7 @@ class RayCluster:
 
     def start(self, node: str, units: int, setup: Setup) -> str:
         """Ask for an actor on a node."""
-        gpus = self._unit == "GPU"
+        gpus = self.nodes().get(node, units) if self._unit == "GPU" else 0
         actor = (
             ray.remote(RaySlot)
             .options(
@@ -157,6 +170,16 @@ class RayCluster:
         for actor in self._ending.values():
             ray.kill(actor)
         ray.shutdown()
+
+
+def _raylets(variable: str) -> str | None:
+    """A variable as `ray start` saw it on this node; None where it has none, or where nobody may look."""
+    try:
+        block = Path(f"/proc/{os.environ['RAY_RAYLET_PID']}/environ").read_bytes()
+    except (KeyError, OSError):
+        return None
+    told = dict(line.split("=", 1) for line in os.fsdecode(block).split("\0") if "=" in line)
+    return told.get(variable)
 
 
 def _living() -> list[dict[str, Any]]:

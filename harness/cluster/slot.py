@@ -27,6 +27,8 @@ class Slot:
     def __init__(self, withheld: tuple[str, ...] = ()) -> None:
         """`withheld`: variables whose names start so are the framework's, and no business of a backend."""
         self.withheld = withheld
+        self.environment: dict[str, str] = {}
+        """Variables of the supervisor, and of what it starts."""
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
         self._asking = threading.Lock()
@@ -44,7 +46,7 @@ class Slot:
             [sys.executable, "-m", "harness.cluster.supervisor"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**kept, "PYTHONPATH": path},
+            env={**kept, **self.environment, "PYTHONPATH": path},
             start_new_session=True,
         )
         assert self._process.stdin is not None

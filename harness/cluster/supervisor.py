@@ -25,6 +25,7 @@ from harness.plan import Cell, PlanError
 from harness.project import Project, ProjectError, find
 from harness.provenance import backend_info, harness_info
 from harness.session import Session, snapshots
+from harness.slots.share import Share
 from harness.wire import PeerGone, Wire
 
 
@@ -43,12 +44,16 @@ def main() -> int:
         signal.signal(number, _leave)
     try:
         try:
-            project, cells, facts = _prepare(Setup.model_validate(wire.receive()))
+            setup = Setup.model_validate(wire.receive())
+            project, cells, facts = _prepare(setup)
         except (Refused, ValidationError) as error:
             wire.send({"event": "failed", "reason": one_line(str(error))})
             return 3
         wire.send({"event": "ready", "facts": facts.model_dump(mode="json")})
-        _judge(wire, Session(project), cells)
+        session = Session(project)
+        if setup.gpus is not None:
+            session.use(Share(setup.gpus, tuple(sorted(os.sched_getaffinity(0)))))
+        _judge(wire, session, cells)
     except PeerGone:
         return 0
 

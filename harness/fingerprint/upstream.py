@@ -63,6 +63,9 @@ REACHES: Final = (
 )
 """How the names of environment variables begin that reach upstream libraries and change what they do."""
 
+ALLOTTED: Final = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"})
+"""Which GPUs a scheduler gave: they are among the facts of the machine, and which of equal ones decides nothing."""
+
 _SECRET: Final = re.compile("TOKEN|SECRET|PASSWORD|CREDENTIAL|API_KEY|AUTH")
 _NO_SECRET: Final = re.compile("TOKENIZERS?_")
 _GPU: Final = ("name", "memory_bytes", "compute_capability", "driver")
@@ -117,7 +120,7 @@ def environment(variables: Mapping[str, str]) -> str:
     reaching = {
         name: value
         for name, value in variables.items()
-        if name.startswith(REACHES) and not _SECRET.search(_NO_SECRET.sub("", name))
+        if name.startswith(REACHES) and name not in ALLOTTED and not _SECRET.search(_NO_SECRET.sub("", name))
     }
     return hashlib.sha256(json.dumps(reaching, sort_keys=True).encode()).hexdigest()
 

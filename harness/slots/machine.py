@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from harness import snapshot
+from harness.gpus import allotted
 from harness.groups import Group
-from harness.slots.share import VISIBLE, Share
+from harness.slots.share import Share
 
 T = TypeVar("T")
 
@@ -31,11 +32,7 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         """The machine as this process may use it: a scheduler's choice of GPUs and CPUs is kept."""
-        visible = os.environ.get(VISIBLE)
-        if visible is not None:
-            gpus = [name.strip() for name in visible.split(",") if name.strip()]
-        else:
-            gpus = [str(gpu["uuid"]) for gpu in snapshot.gpus() if isinstance(gpu, dict)]
+        gpus = [str(gpu["uuid"]) for gpu in allotted()]
         cpus = sorted(os.sched_getaffinity(0))
         return cls(tuple(gpus), tuple(cpus), snapshot.available_bytes() or len(cpus) * MEMORY_BYTES)
 

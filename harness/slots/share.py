@@ -6,9 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
-VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+from harness.gpus import VISIBLE
 
 
 @dataclass(frozen=True, slots=True)

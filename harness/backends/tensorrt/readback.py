@@ -10,10 +10,11 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness import processes, snapshot
+from harness import processes
 from harness.backends.base import describe
 from harness.backends.tensorrt.reads import Reads
 from harness.backends.torchside import hub_snapshot
+from harness.gpus import gpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,7 @@ def describe_engine(llm: Any, building: Building, reads: Reads) -> dict[str, JSO
         "workers": [{"pid": pid} for pid in sorted(processes.tree(os.getpid()) - {os.getpid()})],
         "gpus": [
             {name: gpu[name] for name in ("index", "memory_bytes", "free_bytes")}
-            for gpu in snapshot.gpus()
+            for gpu in gpus()
             if isinstance(gpu, dict)
         ],
         **reads.group(
