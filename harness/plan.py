@@ -153,6 +153,7 @@ class _Planner:
         self.model = model
         self.scopes = scopes(matrix, backend)
         self._known: dict[str, tuple[Settings, str | None]] = {}
+        self._runs: dict[tuple[object, ...], Run] = {}
 
     def cell(self, parameter: Parameter, value: Value, column: Column | NotApplicable) -> Cell:
         """The cell of one value."""
@@ -176,17 +177,24 @@ class _Planner:
             declared[parameter.path] = None
         known = {**self.scopes, parameter.path: column.scope}
         variant = value.variant or column.variant
+        workload = value.workload or column.workload or self.matrix.workload
+        instruments = probe.instruments | ({"logits"} if isinstance(output, Bound) else frozenset())
 
         def run(settings: Settings) -> Run:
             engine, request = self._split(settings, known, parameter.path)
-            return Run(
-                backend=self.backend,
-                model=str(self.matrix.shipped_model) if variant else self.model,
-                variant=variant,
-                engine=engine,
-                request=request,
-                workload=value.workload or column.workload or self.matrix.workload,
-                instruments=probe.instruments | ({"logits"} if isinstance(output, Bound) else frozenset()),
+            key = json.dumps([engine, request]), variant, workload, instruments
+            # one object for all cells that have a control in common: every worker of a run plans all of them
+            return self._runs.setdefault(
+                key,
+                Run(
+                    backend=self.backend,
+                    model=str(self.matrix.shipped_model) if variant else self.model,
+                    variant=variant,
+                    engine=engine,
+                    request=request,
+                    workload=workload,
+                    instruments=instruments,
+                ),
             )
 
         text = label(value.value) if value.label is None else value.label
