@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -47,7 +49,8 @@ class Experiment:
         self.observer = observer
         self.snapshot = snapshot
         self.variants = variants
-        self._ran: dict[str, Attempt] = {}
+        self._ran: dict[str, bytes] = {}
+        """What was seen, by run. Packed: most runs are never asked for again, and a column may have thousands."""
         self._failed_controls: dict[str, list[Attempt]] = {}
 
     def run(self, cell: Cell) -> Result:
@@ -120,7 +123,7 @@ class Experiment:
         """The control's observation: shared between cells whose controls are the same run."""
         known = self._ran.get(cell.control.key)
         if known is not None:
-            return self._reuse(known, result)
+            return self._reuse(_unpacked(known), result)
         if failed := self._given_up(cell, result):
             return failed
         control = self._observe(result, "control", cell.control)
@@ -160,7 +163,7 @@ class Experiment:
         result.attempts.append(Made(role, attempt, outcome))
         if attempt.seen is not None:
             # one cell's treated run is often the control of the next: the same run need not be made twice
-            self._ran[run.key] = attempt
+            self._ran[run.key] = _packed(attempt)
         if role == "treated":
             result.treated = attempt
         else:
@@ -201,6 +204,16 @@ def unmet_need(needs: tuple[str, ...], snapshot: Mapping[str, JSON]) -> Verdict 
         else:
             raise ValueError(f"unknown need {need!r}: expected cuda[:N], devices:N, cpus:N or package:NAME")
     return None
+
+
+def _packed(attempt: Attempt) -> bytes:
+    return zlib.compress(pickle.dumps(attempt), level=1)
+
+
+def _unpacked(data: bytes) -> Attempt:
+    attempt = pickle.loads(zlib.decompress(data))  # noqa: S301 - packed by this process
+    assert isinstance(attempt, Attempt)
+    return attempt
 
 
 def _control_failed(control: Attempt) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.declare import NotApplicable, OutputRule, Scope, Value, Variant
+from harness.declare import NotApplicable, OutputRule, Scope, Seen, Value, Variant
 from harness.experiment import REUSED, Experiment, Result
 from harness.failure import Failure
 from harness.host import Attempt, HostUnavailable
@@ -254,6 +256,37 @@ def test_controls_are_shared_between_cells_and_the_record_says_so() -> None:
     assert [role for role, _ in script.asked] == [TREATED, CONTROL, TREATED]
     assert [made.outcome for made in results[1].attempts] == ["ran", REUSED]
     assert results[1].verdict.cause is Cause.CONFIRMED
+
+
+class Wordy:
+    """Every run tells at length, each in objects of its own."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def observe(self, run: Run, *, model: str, cache_dir: str | None, fresh: bool, alone: bool = False) -> Attempt:
+        del model, cache_dir, fresh, alone
+        facts: dict[str, JSON] = {f"setting {number}": [run.key, number] for number in range(1000)}
+        self.told += len(json.dumps(facts))
+        return Attempt(Seen({"outputs": []}, facts, [{"call": "generate", "kwargs": {"key": run.key}}]), None)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def test_what_earlier_runs_showed_takes_less_room_than_its_text() -> None:
+    """A column may have thousands of runs, and any of them may be the control of a later cell."""
+    cells = plan(parameter("decoder.top_k", *map(Value, range(1, 31))))
+    observer = Wordy()
+    experiment = Experiment(observer, {}, Variants(Path("unused")))
+    tracemalloc.start()
+    try:
+        for planned in cells:
+            experiment.run(planned)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < observer.told / 2
 
 
 def of_three_cells(treated: Sequence[Attempt], control: Sequence[Attempt]) -> tuple[list[Cause], Script, list[Result]]:
