@@ -112,8 +112,10 @@ class EngineProcess:
             return
         deadline = time.monotonic() + _LAST_WORDS_S
         while True:
-            # who raised the error knew of the end of the other process before that had said why
-            late = time.monotonic() > deadline
+            # who raised the error knew of the end of the other process before that had said why; where no other
+            # runs, all is said
+            others = processes.tree(self.pid) - {self.pid}
+            late = time.monotonic() > deadline or not any(map(processes.running, others))
             log = self.log(since)
             root = rootcause.find(kind, message, log, alone=alone)
             if late or (root and root.raised):

@@ -526,3 +526,21 @@ def test_only_a_process_that_was_killed_while_the_kernel_killed_for_memory_ran_o
     assert isinstance(told, dict)
     assert told["oom_killed"] is oom
     assert sign in str(told["message"])
+
+
+def test_an_error_that_points_at_another_process_waits_for_no_words_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformers says "due to the following error: …" of itself."""
+    (requests, mine), (answers, its) = os.pipe(), os.pipe()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    handle = engine.EngineProcess("key", child.pid, Wire(answers, mine), tmp_path)
+    facts: dict[str, JSON] = {"type": "ImportError", "message": "not usable due to the following error: no flash_attn"}
+    Wire(requests, its).send({"phase": "load", "failure": facts})
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    client, other = os.pipe()
+    told = handle.ask({}, 30, "load", client=client)["failure"]
+    child.communicate(b"\n")
+    for fd in (client, other, requests, mine, answers, its):
+        os.close(fd)
+    assert told == facts
