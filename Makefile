@@ -49,7 +49,7 @@ help: ## Show this help
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
-	@echo "  Of bench:                    PARTS=\"sample scaling large sampling matrix\"  CELLS=16  WRITE=docs/benchmarks.md"
+	@echo "  Of bench:                    PARTS=\"sample scaling large running sampling matrix\"  CELLS=16  WRITE=docs/benchmarks.md"
 	@echo "  Of audit, besides:           SAMPLE=24 SEED=text   so many cells, spread over sections"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -172,6 +173,9 @@ def run(  # noqa: PLR0917 - typer makes options of them
         _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
+    # pytest's items hold each other: with thousands of them the pages would need room beside them
+    del cells
+    gc.collect()
     found = store.read(target)
     _summarise(found, [] if part else _pages(project, target, found, pages_folder), target)
     raise typer.Exit(int(code))

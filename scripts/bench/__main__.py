@@ -60,7 +60,7 @@ def _part(name: str, project: Project, options: argparse.Namespace) -> bool:
     """Measure one part, print it and write it down; whether that went well."""
     print(f"## {name}\n", flush=True)
     try:
-        about = () if name in {"scaling", "large"} else options.backends
+        about = () if name in {"scaling", "large", "running"} else options.backends
         text = f"{PARTS[name](project, options).markdown}\n\n{page.measured_on(project, about)}"
         print(f"{text}\n", flush=True)
         if options.write:
@@ -117,6 +117,13 @@ def many(project: Project, options: argparse.Namespace) -> Table:
         return Table(large.HEADINGS, list(_told(large.measure(project, Path(folder)))))
 
 
+def running(project: Project, options: argparse.Namespace) -> Table:
+    """Running 10 000 cells whose engines do nothing."""
+    del project, options
+    with tempfile.TemporaryDirectory() as folder:
+        return Table(large.HEADINGS, list(_told(large.running(Path(folder)))))
+
+
 def _told(rows: Iterable[list[str]]) -> Iterator[list[str]]:
     """Rows as they come: a later one may fail."""
     for one in rows:
@@ -165,6 +172,7 @@ PARTS: Final[dict[str, Callable[[Project, argparse.Namespace], Table]]] = {
     "sample": compare,
     "scaling": scaled,
     "large": many,
+    "running": running,
     "sampling": sampled,
     "matrix": whole,
 }

@@ -1,4 +1,4 @@
-"""What the harness does besides measuring, for 10 000 cells: planning, collecting, merging, rendering."""
+"""What the harness does besides measuring, for 10 000 cells: planning, collecting, merging, rendering, running."""
 
 from __future__ import annotations
 
@@ -59,13 +59,26 @@ def measure(real: Project, folder: Path) -> Iterator[list[str]]:
     yield _row(f"merge {SHARDS} shards, {size:.0f} MiB", count, commands.run(merging, root, codes=(0, 3)))
     told = commands.run(["-c", PAGES], root)
     yield ["render both pages, the results read", count, f"{float(told.out):.1f}", f"{told.peak_mib:.0f}"]
-    running = [*cli, "run", "--backends", ",".join(MANY), "--out", "run.jsonl", "--pages", "run"]
-    ran = commands.run(running, root, without=pretend.HOST.name)
-    yield _row("run, one slot, and its pages; without hosts", count, ran)
-    again = commands.run([*running, "--workers", "2"], root, without=pretend.HOST.name)
-    yield _row("the same again with two slots: all re-used", count, again)
     report = [*cli, "report", "--results", "all.jsonl", "--out", "pages"]
     yield _row("`paramatrix report`, matrix.html too", count, commands.run(report, root))
+
+
+def running(folder: Path) -> Iterator[list[str]]:
+    """A run of them with engines that do nothing, and once more with two slots.
+
+    Args:
+        folder: for the project of 10 000 cells.
+
+    Raises:
+        RunFailedError: a run failed.
+    """
+    root = pretend.make(folder / "large", "LARGE", MANY, "bench.wordy")
+    run = ["-m", "harness.cli", "run", "--backends", ",".join(MANY), "--out", "run.jsonl", "--pages", "run"]
+    ran = commands.run(run, root, without=pretend.HOST.name)
+    count = str(sum('"record":"cell"' in line for line in (root / "run.jsonl").read_text().splitlines()))
+    yield _row("one slot, and the pages", count, ran)
+    again = commands.run([*run, "--workers", "2"], root, without=pretend.HOST.name)
+    yield _row("the same again with two slots: all re-used", count, again)
 
 
 def _row(step: str, count: str, ran: commands.Ran) -> list[str]:
