@@ -125,7 +125,9 @@ def test_a_plan_that_was_not_copied_whole_is_refused(tmp_path: Path, change: Any
 def test_a_plan_that_does_not_fit_is_refused_with_what_differs(tmp_path: Path) -> None:
     folder = projects.make(tmp_path / "project", matrix=SPREAD)
     write_plan(folder)
-    (folder / "declarations.py").write_text("from tests.declared_toy import FAULTY as MATRIX\n")
+    with (folder / "declarations.py").open("a") as file:
+        # longer than it was: Python tells a changed source by its size and the second it was written in
+        file.write("from tests.declared_toy import FAULTY as MATRIX\n")
     done = paramatrix(folder, "run", "--shard", "1/2", "--plan", PLAN, "--out", "shard-1.jsonl")
     assert done.returncode == 2
     assert "does not fit this checkout: 6 cells unknown here, pytorch-fp_precision=bfloat16 first" in done.stderr
