@@ -8,24 +8,25 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness.audit import choose, page
 from harness.audit.checks import contradictions
-from harness.audit.host import AuditHost
+from harness.audit.host import AuditHost, Watched
 from harness.audit.record import FILE, Audit, Audited, AuditError, Fate, Saboteur, read, schema
 from harness.audit.trial import Trial, nothing_differs
-from harness.declare import Matrix, Parameter
+from harness.declare import Column, Deaf, Matrix, Parameter
 from harness.host import Launcher, Limits
-from harness.plan import Cell, build
+from harness.plan import Cell, Run, build
 from harness.records import LINE, CellRecord
 from harness.variants import Variants
 from harness.verdict import Cause
 from tests import declared_audit as declared
 from tests import projects
 from tests.projects import paramatrix
-from tests.toys import TOY_HOST, cell_record, handed_over, seen
+from tests.toys import APPLIED, TOY_HOST, cell_record, handed_over, seen
 
 ROOT = projects.ROOT
 SCHEMA = ROOT / "docs" / "audit.schema.json"
@@ -83,6 +84,28 @@ def test_a_probe_that_does_not_look_at_the_value_lets_another_one_survive(host: 
     assert survivors(found) == [Saboteur.FLIP]
     (missed,) = found.missed
     assert "decoder.repetition_penalty=0.5 arrives: survived: did 0.5" in missed
+
+
+class Saturated:
+    """A host whose upstream does the same with every value of the parameter, and otherwise without it."""
+
+    def watch(self, run: Run, deaf: Deaf | None = None, *, again: bool = False) -> Watched:
+        del again
+        value = run.settings.get("decoder.temperature")
+        if value is None or deaf:
+            return Watched(seen(applied=False, ids=(1, 2)), None)
+        return Watched(handed_over(seen(ids=(3, 4)), temperature=value), None)
+
+
+def test_another_value_with_which_upstream_does_the_same_is_no_mutant() -> None:
+    on = declared.GOOD.columns["pytorch"]
+    assert isinstance(on, Column)
+    cells = planned(replace(declared.GOOD, columns={"pytorch": replace(on, probe=APPLIED)}))
+    found = Trial(cast("AuditHost", Saturated()), cells).audit(cells[0], recorded(cells[0], "state"))
+    (flip,) = (mutant for mutant in found.mutants if mutant.saboteur is Saboteur.FLIP)
+    assert (flip.fate, flip.how) == (Fate.SAME, "decoder.temperature=0.5 arrives")
+    assert "upstream does the same with either" in flip.saw
+    assert page.rate([flip]) == "–"
 
 
 def test_a_probe_that_believes_the_adapter_lets_a_dropped_value_survive(host: AuditHost) -> None:

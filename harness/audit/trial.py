@@ -23,6 +23,7 @@ _WITHOUT = "dropped"
 _LYING = "dropped, and recorded as handed over"
 _IMPLIED = "companions say the same: upstream is handed what it is handed without a saboteur, and does the same"
 _DEFAULT = "the default: nothing that happened differs, and what was handed over tells them apart"
+_ALIKE = "upstream does the same with either: nothing that happened differs, nor what the verdict rests on"
 _VARYING = {"arrivals", "seconds", "memory"}
 """Observations that are never twice the same."""
 
@@ -108,7 +109,9 @@ class Trial:
             if told := _ran(Saboteur.FLIP, how, watched):
                 yield told
             elif watched.seen:
-                yield _judged(Saboteur.FLIP, how, cell, _claiming(watched.seen, treated), control)
+                told = _judged(Saboteur.FLIP, how, cell, _claiming(watched.seen, treated), control)
+                alike = run is not cell.flipped and nothing_differs(cell, watched.seen, treated, control)
+                yield _none(told, _ALIKE) if alike else told
 
     def _others(self, cell: Cell) -> dict[str, Run]:
         """What arrives instead: the control's value, and those of the other cells with the same companions."""
