@@ -63,8 +63,8 @@ setup: harness ## Make the harness environment and one environment per backend
 ray: # the harness's environment with Ray besides: for EXECUTOR=ray, and for the nodes of a cluster
 	@PYTHONPATH=. $(PYTHON) -m harness.environments .venvs/ray requirements/harness requirements/ray --editable .
 
-matrix: setup $(filter ray,$(EXECUTOR)) ## Measure the matrix and write reports/parameter-support-matrix.md
-	@$(RUNNER) run $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
+matrix: harness $(filter ray,$(EXECUTOR)) ## Measure the matrix and write reports/parameter-support-matrix.md
+	@$(RUNNER) run --install $(if $(BACKENDS),--backends $(BACKENDS)) $(ASKED) $(if $(K),-k "$(K)") \
 	  $(if $(CELL),--cell '$(CELL)') $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers $(WORKERS)) $(SPREAD) \
 	  $(if $(FRESH),--fresh) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORDER),--order $(ORDER)) $(FILE)
 

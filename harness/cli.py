@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shlex
@@ -87,7 +86,10 @@ def setup(
 ) -> None:
     """Make the backends' environments from their pinned requirements."""
     project = find().at(parse_versions(version or ()))
-    asked_for = _columns(project, backends)
+    _install(project, _columns(project, backends))
+
+
+def _install(project: Project, asked_for: list[str]) -> None:
     for name in asked_for or _pinned(project):
         if command := project.configured(name):
             typer.echo(f"{project.named(name)}: no environment is made: its host is started by {shlex.join(command)}")
@@ -124,6 +126,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     shard: Annotated[str | None, typer.Option(help="INDEX/COUNT: that part of --plan, without pages.")] = None,
     plan: Annotated[Path | None, typer.Option(help="What `paramatrix plan` printed.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run also the cells whose inputs did not change.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="First do what `paramatrix setup` does.")] = False,
     executor: Annotated[str | None, typer.Option(help="ray: judge on a Ray cluster instead of here.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="The cluster, HOST:PORT (default: RAY_ADDRESS).")] = None,
 ) -> None:
@@ -137,6 +140,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
             _fail(f"--shard {shard}: the shard's own results file is needed, like --out shard-{part.shard.index}.jsonl")
     project = find().at(parse_versions(version or ()))
     asked_for = _columns(project, backends)
+    if install:
+        _install(project, asked_for)
     if executor is None:
         _demand(project, asked_for)
     # paths are meant from where the user stands, pytest starts in the project
@@ -146,10 +151,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     known = store.read(target) if target.exists() else store.Results()
     names = asked_for or (list(MODULES) if part else _every_column(project, known))
     pages_folder = (pages_folder or target.parent).absolute()
-    if part and model:
-        model = planfile.found_model(model, project.root)
-    elif model and Path(model).expanduser().exists():
-        model = str(Path(model).expanduser().absolute())
+    model = _model(model, part, project)
     cells = plan_cells(project, ",".join(names), model)
     planned = {planned.id for planned in cells}
     chosen = _of_shard(project, part, cells, known, target) if part else None
@@ -173,12 +175,18 @@ def run(  # noqa: PLR0917 - typer makes options of them
         _fail(f"K={k!r} matches none of the {len(planned)} planned cells. `paramatrix cases` lists them.")
     if code == pytest.ExitCode.USAGE_ERROR or not target.exists():
         raise typer.Exit(int(code) or 1)
-    # pytest's items hold each other: with thousands of them the pages would need room beside them
-    del cells
-    gc.collect()
     found = store.read(target)
     _summarise(found, [] if part else _pages(project, target, found, pages_folder), target)
     raise typer.Exit(int(code))
+
+
+def _model(model: str | None, part: Part | None, project: Project) -> str | None:
+    """A model that is a folder, as it is called from the project's root."""
+    if part and model:
+        return planfile.found_model(model, project.root)
+    if model and Path(model).expanduser().exists():
+        return str(Path(model).expanduser().absolute())
+    return model
 
 
 def _demand(project: Project, names: Iterable[str]) -> None:

@@ -186,6 +186,26 @@ def test_setup_leaves_out_what_has_no_requirements_for_this_machine(tmp_path: Pa
     assert [path.name for path in (folder / ".venvs").iterdir() if path.is_dir()] == ["pytorch"]
 
 
+def test_a_run_installs_first_what_it_is_asked_to(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project")
+    config = folder / "pyproject.toml"
+    own = config.read_text()
+    without = "".join(line for line in own.splitlines(True) if not line.startswith("pytorch = "))
+    config.write_text(without)
+    (folder / "requirements" / "pytorch").mkdir(parents=True)
+    (folder / "requirements" / "pytorch" / "1.txt").write_text("no-such-distribution==1\n")
+    refused = paramatrix(folder, "run", "--install", "--backends", "pytorch", PIP_NO_INDEX="1")
+    assert refused.returncode == 2
+    assert "no-such-distribution" in refused.stderr
+    assert not (folder / "reports" / "results.jsonl").exists()
+
+    config.write_text(own)
+    done = paramatrix(folder, "run", "--install", "--backends", "pytorch")
+    assert done.returncode == 0, done.stderr
+    assert "pytorch: no environment is made: its host is started by" in done.stdout
+    assert projects.results(folder).cells
+
+
 def test_a_backend_that_cannot_be_installed_keeps_no_other_from_it(tmp_path: Path) -> None:
     folder = projects.make(tmp_path / "project")
     file = folder / "pyproject.toml"
