@@ -183,8 +183,8 @@ def test_setup_without_requirements_says_where_it_looked(folder: Path) -> None:
     ],
 )
 def test_make_passes_versions_on_to_setup_and_run(variables: list[str], words: str) -> None:
-    command = ["make", "--dry-run", "--no-print-directory", "matrix", *variables]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    for verb in ("setup", "run"):
+    for target, verb in (("setup", "setup"), ("matrix", "run --install")):
+        command = ["make", "--dry-run", "--no-print-directory", target, *variables]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(f".venv/bin/paramatrix {verb}")]
         assert line.removeprefix(f".venv/bin/paramatrix {verb}").strip(" \\") == words
