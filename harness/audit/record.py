@@ -40,7 +40,7 @@ class Fate(StrEnum):
     SURVIVED = "survived"
     """It is ✅ all the same."""
     SAME = "same"
-    """No mutant: upstream was handed exactly what it is handed without a saboteur."""
+    """No mutant: nothing differs from the honest run, as with a default or a value that upstream treats alike."""
     ERROR = "error"
     """It could not be made, and nothing was learned."""
 
