@@ -35,7 +35,7 @@ def judge(cell: Cell, treated: Seen, control: Seen) -> Finding:
     run, it is not there in the control, and the output is what the declaration allows.
     """
     forwarded = forwarded_difference(treated, control)
-    if not any(item.startswith(OWN) is cell.by_harness for item in forwarded):
+    if not _handed_over(cell, treated, control, forwarded):
         to = "the harness's own part was given" if cell.by_harness else "the adapter handed over"
         reason = f"{to} nothing for {cell.row} that the control did not get as well"
         return Finding(Verdict(Cause.HARNESS_ERROR, one_line(reason)))
@@ -47,6 +47,34 @@ def judge(cell: Cell, treated: Seen, control: Seen) -> Finding:
         reason = one_line(f"the probe could not read the observation: {type(error).__name__}: {error}")
         return Finding(Verdict(Cause.PROBE_ERROR, reason), forwarded=forwarded)
     return Finding(_verdict(cell, shown, null, fine, output), shown, null, output, forwarded)
+
+
+def _handed_over(cell: Cell, treated: Seen, control: Seen, forwarded: tuple[str, ...]) -> bool:
+    """Whether the value went where it belongs, as far as the treated run's calls tell.
+
+    Where the adapter's tables name its argument, one of that name must differ: companions, or another model, make
+    others differ that say nothing of it.
+    """
+    if cell.by_harness or not cell.arguments:
+        return any(item.startswith(OWN) is cell.by_harness for item in forwarded)
+    theirs = set(_named(control, cell.arguments))
+    return any(item not in theirs for item in _named(treated, cell.arguments))
+
+
+def _named(seen: Seen, names: frozenset[str]) -> Iterator[str]:
+    """Arguments of upstream calls with one of the names, or entries of one that is a mapping; objects as a whole."""
+    for call in seen.calls:
+        name, named = call["call"], call.get("kwargs")
+        if isinstance(named, dict) and not str(name).startswith(OWN):
+            yield from _parts(str(name), named, names)
+
+
+def _parts(path: str, mapping: dict[str, JSON], names: frozenset[str]) -> Iterator[str]:
+    for key, value in mapping.items():
+        if key in names:
+            yield f"{path}.{key}={json.dumps(value, sort_keys=True)}"
+        elif isinstance(value, dict) and "class" not in value:
+            yield from _parts(f"{path}.{key}", value, names)
 
 
 def _verdict(cell: Cell, shown: Shown, null: Shown, fine: bool, output: str | None) -> Verdict:

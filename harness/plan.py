@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from harness.backends import MODULES, create
 from harness.config import config_from_settings
 from harness.config import settings as config_settings
 from harness.declare import (
@@ -93,6 +94,8 @@ class Cell:
     output: OutputRule | Bound
     needs: tuple[str, ...]
     by_harness: bool
+    arguments: frozenset[str]
+    """Upstream arguments that the parameter arrives as, from the adapter's tables; empty where they name none."""
     not_applicable: str | None
     rejected: str | None
     """What our own validation says against the treated config. It is run all the same:
@@ -152,6 +155,7 @@ class _Planner:
         self.backend = backend
         self.model = model
         self.scopes = scopes(matrix, backend)
+        self.tables = create(backend).upstream if backend in MODULES else {}
         self._known: dict[str, tuple[Settings, str | None]] = {}
         self._runs: dict[tuple[object, ...], Run] = {}
 
@@ -217,6 +221,7 @@ class _Planner:
             output=output,
             needs=column.needs if value.needs is None else value.needs,
             by_harness=column.by_harness if value.by_harness is None else value.by_harness,
+            arguments=frozenset(table[parameter.path] for table in self.tables.values() if parameter.path in table),
             not_applicable=reason,
             rejected=rejected,
             note=parameter.note,
@@ -280,6 +285,7 @@ def config_cell(matrix: Matrix, name: str, settings: Settings, *, backend: str, 
         output=OutputRule.FREE,
         needs=(),
         by_harness=False,
+        arguments=frozenset(),
         not_applicable=None,
         rejected=None,
         note="",

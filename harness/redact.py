@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.jsontypes import JSON
@@ -27,11 +27,23 @@ def _whole(folder: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.~-]){re.escape(folder)}{end}")
 
 
+def _links(root: Path) -> Iterator[tuple[str, str]]:
+    """Where the project's links lead to, and their names: libraries tell a file by the place where it really lies."""
+    home = root.resolve()
+    if home != root:
+        yield f"{home}{os.sep}", ""
+        yield str(home), "."
+    for path in root.iterdir() if root.is_dir() else ():
+        if path.is_symlink() and not (target := path.resolve()).is_relative_to(home):
+            yield str(target), path.name
+
+
 class Redactor:
     """Makes records fit to publish: the project's folder becomes relative, secrets vanish."""
 
     def __init__(self, root: Path) -> None:
         folders = [
+            *_links(root),
             (f"{root}{os.sep}", ""),
             (str(root), "."),
             (sys.base_prefix, "<python>"),

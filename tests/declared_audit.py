@@ -53,7 +53,8 @@ def _handed(path: str) -> Effect:
 
     def effect(run: Seen, control: Seen, value: JSON) -> Shown:
         del control
-        handed = [call["kwargs"].get(path) for call in run.calls if isinstance(call["kwargs"], dict)]
+        name = path.rpartition(".")[2]
+        handed = [call["kwargs"].get(name) for call in run.calls if isinstance(call["kwargs"], dict)]
         return Shown(value in handed, f"handed over {handed}")
 
     return effect

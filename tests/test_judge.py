@@ -16,6 +16,8 @@ from harness.verdict import Cause, Outcome
 from tests.toys import APPLIED, bound, cell, handed_over, parameter, plan, seen
 
 LOGITS = ((1.0, 2.0, 4.0),)
+UNNAMED = replace(cell(), arguments=frozenset())
+"""A cell of which the adapter's tables do not say what it is upstream."""
 
 
 def judged(
@@ -186,7 +188,7 @@ def test_what_the_harness_does_itself_is_given_to_its_own_part_and_not_to_upstre
 def test_an_object_of_upstream_s_defaults_is_handed_over_by_making_it() -> None:
     control = seen(applied=False)
     made = replace(seen(), calls=[*control.calls, {"call": "BitsAndBytesConfig", "kwargs": {}}])
-    finding = judge(cell(), made, control)
+    finding = judge(UNNAMED, made, control)
     assert finding.verdict.cause is Cause.CONFIRMED
     assert finding.forwarded == ("BitsAndBytesConfig()",)
 
@@ -202,8 +204,31 @@ def test_a_mapping_hands_over_its_entries_and_one_less_of_them_is_nothing_more()
     control = handed_over(seen(applied=False), compilation={"mode": 2, "backend": "eager"})
     full = handed_over(seen(), compilation={"mode": 2, "backend": "inductor", "passes": {}})
     less = handed_over(seen(), compilation={"mode": 2})
-    assert judge(cell(), full, control).forwarded == (
+    assert judge(UNNAMED, full, control).forwarded == (
         'generate.compilation.backend="inductor"',
         "generate.compilation.passes={}",
     )
-    assert judge(cell(), less, control).verdict.cause is Cause.HARNESS_ERROR
+    assert judge(UNNAMED, less, control).verdict.cause is Cause.HARNESS_ERROR
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"model": "another"},
+        {"top_p": 0.5},
+        {"compilation": {"mode": 2}},
+        {"sampling": {"class": "SamplingParams", "top_k": 1}},
+    ],
+)
+def test_where_the_adapter_names_the_argument_another_one_hands_nothing_over(others: dict[str, JSON]) -> None:
+    control = seen(applied=False)
+    assert judge(cell(), handed_over(seen(), **others), control).verdict.cause is Cause.HARNESS_ERROR
+    assert judge(cell(), handed_over(seen(), top_k=1, **others), control).verdict.cause is Cause.CONFIRMED
+
+
+@pytest.mark.parametrize("value", [5, {"class": "TopK", "k": 5}, "file://x"])
+def test_the_named_argument_counts_whatever_it_is_and_as_an_entry_of_a_mapping_too(value: JSON) -> None:
+    control = handed_over(seen(applied=False), top_k=1, choice={"top_k": 1})
+    assert judge(cell(), handed_over(seen(), top_k=value), control).verdict.cause is Cause.CONFIRMED
+    assert judge(cell(), handed_over(seen(), choice={"top_k": value}), control).verdict.cause is Cause.CONFIRMED
+    assert judge(cell(), handed_over(seen(), top_k=1), control).verdict.cause is Cause.HARNESS_ERROR

@@ -44,6 +44,19 @@ def test_folders_and_secrets_are_made_over(redactor: Redactor, text: str, shown:
     assert redactor.text(text) == shown
 
 
+def test_what_a_link_of_the_project_leads_to_is_told_by_the_link_s_name(tmp_path: Path) -> None:
+    project, elsewhere, door = (tmp_path / name for name in ("project", "elsewhere", "door"))
+    (project / "models").mkdir(parents=True)
+    elsewhere.mkdir()
+    (project / ".cache").symlink_to(elsewhere)
+    (project / "latest").symlink_to(project / "models")
+    door.symlink_to(project)
+    redactor = Redactor(door)
+    assert redactor.text(f"no file {elsewhere}/variants/adapter") == "no file .cache/variants/adapter"
+    assert redactor.text(f"{project}/models/tiny and {door}/models/tiny") == "models/tiny and models/tiny"
+    assert redactor.text(f"in {project}: x") == "in .: x"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -87,6 +87,11 @@ def _read(settings: Declared, verb: str) -> dict[str, JSON]:
     return found
 
 
+def _named(settings: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Arguments as most are called upstream: the last word of their path."""
+    return {path.rpartition(".")[2]: value for path, value in settings.items()}
+
+
 class ToyEngine:
     def __init__(self, model: str, settings: dict[str, JSON]) -> None:
         self.model = model
@@ -97,7 +102,7 @@ class ToyEngine:
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         settings = _read(job.settings, "generate")
-        calls("toy.generate", dict, **settings)
+        calls("toy.generate", dict, **_named(settings))
         if "inside" in settings:
             calls("toy.inside", behave, str(settings["inside"]))
         text = json.dumps(settings)  # the toy does what it was told: it says so
@@ -147,7 +152,7 @@ class ToyBackend:
 
     def load(self, job: LoadJob, calls: Calls) -> ToyEngine:
         settings = _read(job.settings, "load")
-        calls("toy.load", dict, model=job.model, **settings)
+        calls("toy.load", dict, **{"model": job.model, **_named(settings)})
         return ToyEngine(job.model, settings)
 
 

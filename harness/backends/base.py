@@ -266,7 +266,8 @@ class Observation(TypedDict, total=False):
     rows instead of padding them reports its requests, and the most tokens of any."""
     scheduled: list[dict[str, JSON]]
     """Each step of a library with a scheduler: `requests`, a list of [prompt, tokens, drafted tokens of these]; and
-    `adapters`, how many different adapters these requests use, where any does."""
+    `adapters`, how many different adapters these requests use, and `seeded`, how many of them bring a seed of
+    their own, where any does."""
     batches: list[list[int]]
     """Prompt indexes that went to the library together, in order (first seed)."""
     beams: list[dict[str, JSON]]

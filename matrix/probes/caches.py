@@ -80,12 +80,12 @@ _STORED = {
 def _cache_dtype(run: Seen, control: Seen, value: JSON) -> Shown:
     stored = listed(facts(run, "kv_cache").get("dtypes"))
     wanted = names(run.read_back.get("parameter_dtypes")) if value == "auto" else [_STORED[str(value)]]
-    formats = names(run.read_back.get("cache_formats"))
-    named = formats == [value] or wanted != ["torch.uint8"]
+    kinds = names(run.read_back.get("cache_formats")) if wanted == ["torch.uint8"] else [str(value)]
+    told = "" if kinds == [str(value)] else f" of kind {', '.join(kinds)}"
     error = relative_error(run, control)
     return Shown(
-        stored == wanted and named and error > NOTHING,
-        f"cache tensors are {', '.join(map(str, stored))} ({', '.join(formats)}), logits differ by {error:.2g}",
+        stored == wanted and kinds == [str(value)] and error > NOTHING,
+        f"cache tensors are {', '.join(map(str, stored))}{told}, logits differ by {error:.2g}",
     )
 
 

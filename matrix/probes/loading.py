@@ -110,10 +110,15 @@ def _remote_answers(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _seeded(run: Seen, control: Seen, value: JSON) -> Shown:
-    """The worker's generator starts from the seed, and other tokens are drawn than with the control's."""
+    """The worker's generator starts from the seed, and requests without a seed draw other tokens than the control's."""
     shown = other_tokens(run, control, value)
     found = run.read_back.get("torch_seed")
-    return Shown(found == value and shown.holds, f"the generator's seed is {found}; {shown.saw}")
+    steps = run.observation["scheduled"]
+    own = sum(1 for step in steps if step.get("seeded"))
+    return Shown(
+        found == value and shown.holds and bool(steps) and own == 0,
+        f"the generator's seed is {found}; {shown.saw}; in {own} of {len(steps)} steps a request had a seed of its own",
+    )
 
 
 def _bitsandbytes(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -137,5 +142,5 @@ remote_answers = probe(
     _remote_answers,
     logits=True,
 )
-seed = probe("the worker's generator starts from the seed, and it draws other tokens", _seeded)
+seed = probe("the worker's generator starts from the seed, and draws other tokens for requests that have none", _seeded)
 bitsandbytes = probe("linear layers compute by bitsandbytes (False: plainly)", _bitsandbytes)

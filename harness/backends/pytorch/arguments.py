@@ -77,7 +77,7 @@ STREAMER = {"streaming": "streamer"}
 """Request scope: `model.generate`, which takes an object for it."""
 
 SHARDED = dict.fromkeys(("parallelism.strategy", "parallelism.degree"), "distributed_config")
-QUANTIZED = {"quantization.quantization": "quantization_config"}
+QUANTIZED = dict.fromkeys(("quantization.quantization", *BITSANDBYTES), "quantization_config")
 """Engine scope: objects that `from_pretrained` takes."""
 
 UPSTREAM = {

@@ -56,7 +56,7 @@ class Told:
                         [self.owner(request)[0], count, step["drafts"].get(request, 0)]
                         for request, count in step["tokens"].items()
                     ],
-                    **({"adapters": step["adapters"]} if step["adapters"] else {}),
+                    **{name: step[name] for name in ("adapters", "seeded") if step[name]},
                 }
                 for step in steps
             ],

@@ -33,6 +33,7 @@ class Record:
         self.modules = Modules() if "modules" in instruments else None
         self.products = Products(runner)
         self._adapters: dict[str, int] = {}
+        self._seeded: set[str] = set()
         self._execute: Callable[..., Any] = runner.execute_model
         runner.execute_model = self._noting
         if self.profiler is not None:
@@ -43,6 +44,8 @@ class Record:
         for new in scheduler_output.scheduled_new_reqs:
             if new.lora_request is not None:
                 self._adapters[str(new.req_id)] = int(new.lora_request.lora_int_id)
+            if getattr(new.sampling_params, "seed", None) is not None:
+                self._seeded.add(str(new.req_id))
         if tokens:
             drafts = scheduler_output.scheduled_spec_decode_tokens or {}
             self.steps.append(
@@ -51,6 +54,7 @@ class Record:
                     "tokens": {str(request): int(count) for request, count in tokens.items()},
                     "drafts": {str(request): len(ids) for request, ids in drafts.items()},
                     "adapters": len({self._adapters[name] for name in map(str, tokens) if name in self._adapters}),
+                    "seeded": len(self._seeded.intersection(map(str, tokens))),
                 }
             )
         return self._execute(scheduler_output, *args, **kwargs)

@@ -14,6 +14,8 @@ _ONE_BY_ONE: dict[str, JSON] = {"batching.batch_size": 1}
 _SMALL_BLOCKS: dict[str, JSON] = {**_ONE_BY_ONE, "vllm.block_size": 32}
 _OWN_SIZE: dict[str, JSON] = {"vllm.kv_cache_memory_bytes": None}
 """The base's fixed size would decide alone."""
+_SMALL_SHARE: dict[str, JSON] = {"vllm.gpu_memory_utilization": 0.1}
+"""What decides where the size is not handed over: upstream's own share is more than a busy machine has."""
 MIB = 1 << 20
 _SIXTEEN_BITS = ("bfloat16", "float16")
 
@@ -70,6 +72,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         caches.cache_bytes,
         Value(32 * MIB, contrast=64 * MIB),
         Value(128 * MIB, contrast=64 * MIB),
+        companions=_SMALL_SHARE,
         workload=workloads.CROWD,
     ),
     engine("num_gpu_blocks_override", caches.blocks, Value(16), Value(64), workload=workloads.CROWD),
