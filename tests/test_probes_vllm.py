@@ -111,6 +111,13 @@ def method(name: str, first_logit: float = 0.0) -> Seen:
     return seen({"logits": [[first_logit, 1.0, 2.0, 3.0]]}, quant_methods={name: 9, "UnquantizedEmbeddingMethod": 1})
 
 
+def drawing(seed: int, *tokens: int, seeded: int = 0) -> Seen:
+    """What a generator of that seed drew; of so many requests in the one step with a seed of their own."""
+    outputs = [{"prompt": index, "seed": 0, "token_ids": [token]} for index, token in enumerate(tokens)]
+    step = {"requests": [[index, 1, 0] for index in range(len(tokens))], **({"seeded": seeded} if seeded else {})}
+    return seen({"outputs": outputs, "scheduled": [step]}, torch_seed=seed)
+
+
 def compiled(
     models: int, mode: str = "NONE", *, layers: int | None = None, operators: int = 0, **counters: int
 ) -> Seen:
@@ -427,6 +434,15 @@ CASES = (
         ),
     ),
     Case(
+        "kv_cache_dtype=bfloat16",
+        caches.cache_dtype,
+        "bfloat16",
+        # what kind the kernels call it matters for bytes alone
+        stored("torch.bfloat16", 0.1, kind="auto"),
+        stored("torch.float32", 0.0),
+        (stored("torch.bfloat16", 0.0), stored("torch.float16", 0.1), stored("torch.uint8", 0.1, kind="bfloat16")),
+    ),
+    Case(
         "quantization_method=fp8_per_channel",
         loading.quantization,
         "fp8_per_channel",
@@ -448,7 +464,18 @@ CASES = (
             compiled(0, "DYNAMO_TRACE_ONCE"),
             compiled(1, "VLLM_COMPILE"),
             compiled(1, "DYNAMO_TRACE_ONCE", layers=12),
+            # the compiler of a platform that chose the mode by itself
+            compiled(1, "DYNAMO_TRACE_ONCE", num_aot_compiles=1),
+            compiled(1, "DYNAMO_TRACE_ONCE", num_aot_artifacts_loaded=1),
         ),
+    ),
+    Case(
+        "seed=7",
+        loading.seed,
+        7,
+        drawing(7, 5, 6),
+        drawing(1, 8, 9),
+        (drawing(7, 8, 9), drawing(0, 5, 6), drawing(7, 5, 6, seeded=2)),
     ),
     Case(
         "compilation.backend=inductor",
