@@ -77,8 +77,14 @@ STREAMER = {"streaming": "streamer"}
 """Request scope: `model.generate`, which takes an object for it."""
 
 SHARDED = dict.fromkeys(("parallelism.strategy", "parallelism.degree"), "distributed_config")
-QUANTIZED = dict.fromkeys(("quantization.quantization", *BITSANDBYTES), "quantization_config")
-"""Engine scope: objects that `from_pretrained` takes."""
+QUANTIZED = dict.fromkeys(
+    (
+        *("quantization.quantization", "quantization.load_in_4bit", "quantization.load_in_8bit"),
+        *("pytorch.load_in_4bit", "pytorch.load_in_8bit"),
+    ),
+    "quantization_config",
+)
+"""Engine scope: objects that `from_pretrained` takes. Whether it takes one at all is what the flags say first."""
 
 UPSTREAM = {
     "AutoModelForCausalLM.from_pretrained": {**MODEL, **SHARDED, **QUANTIZED},
