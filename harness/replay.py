@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import io
 import json
 import os
@@ -12,9 +11,10 @@ import secrets
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import pytest
+from markupsafe import escape
 
 from harness import report as matrix
 from harness.htmlreport import Carried, MatrixHtml, details
@@ -26,44 +26,46 @@ PAGE: Final = "matrix.html"
 _MADE = re.compile(r"<p>Report generated on [^<]*? by (?=<a )")
 _TOOK = re.compile(r'(<p class="run-count">)[^<]*')
 """What differs between two renderings of equal results."""
-
+_PART: Final = 2**20
+"""Characters that are read and written at once."""
 
 _IDLE: Final = ("logging", "warnings", "unraisableexception", "threadexception", "faulthandler", "junitxml")
 
 
-class _Marked(MatrixHtml):
-    """Leaves marks where details go: pytest-html has several copies of its page in memory at once."""
+class _Apart(MatrixHtml):
+    """Writes each cell's part of the page aside: pytest-html would have all of them in memory several times over."""
 
-    def __init__(self, results: Results, templates: Path) -> None:
+    def __init__(self, results: Results, templates: Path, aside: TextIO) -> None:
         super().__init__(lambda: templates, results.runs.get, results.stale)
         self.sign = f"@{secrets.token_hex(8)}@"
-        self.said: list[tuple[str, str]] = []
-        """By the number of its mark a cell, and what pytest said of it besides."""
-        self._results = results
-        self._templates_folder = templates
+        """Stands in the page for what is written aside."""
+        self.wrong: matrix.ReportError | None = None
+        """Why the details of a cell cannot be shown."""
+        self._aside = aside
+        self._before = "{"
 
     def details(self, record: CellRecord, said: str) -> str:
-        """A mark."""
-        self.said.append((record.cell, said))
-        return f"{self.sign}{len(self.said) - 1}@"
-
-    def filled(self, page: str) -> Iterator[str]:
-        """The page in parts, with the details in the place of their marks, as pytest-html itself puts texts there.
-
-        Raises:
-            ReportError: the template of the details is missing or wrong.
-        """
-        for number, part in enumerate(re.split(rf"{self.sign}(\d+)@", page)):
-            yield self._put(*self.said[int(part)]) if number % 2 else part
-
-    def _put(self, cell: str, said: str) -> str:
-        record = self._results.cells[cell]
+        """As the others', but not narrow: what is written aside becomes ASCII there."""
         try:
-            shown = details(record, self._results.runs[record.run], self._templates_folder, said)
+            return details(record, self._run_of(record.run), self._templates(), said)
         except matrix.ReportError as error:
-            raise matrix.ReportError(f"{PAGE}: {error}") from error
-        # the page has all of its data as JSON in an attribute
-        return html.escape(json.dumps(shown)[1:-1])
+            self.wrong = error
+            raise
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        """A cell's part is made when its teardown is over."""
+        yield
+        if report.when == "teardown" and (made := self._report.data["tests"].pop(report.nodeid, None)):
+            self._aside.write(escape(f"{self._before}{json.dumps(report.nodeid)}: {json.dumps(made)}"))
+            self._before = ", "
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        """The last that is asked before the page is laid out."""
+        super().pytest_html_results_summary(prefix)
+        self._aside.write("}")
+        self._report.set_data("tests", self.sign)
 
 
 def page(results: Results, templates: Path) -> str:
@@ -79,29 +81,49 @@ def parts(results: Results, templates: Path) -> Iterator[str]:
     """The same, one part after the other.
 
     Raises:
-        ReportError: as `page`, for the parts that follow as well.
+        ReportError: as `page`.
     """
-    said = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="paramatrix-") as folder:
-        target = Path(folder) / PAGE
-        arguments = [
-            *("--rootdir", folder, "-c", os.devnull, "--noconftest", "-qq", "--no-header", "--no-summary"),
-            *("--disable-plugin-autoload", "-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin"),
-            # a replay runs nothing that could warn, log, or leave threads and garbage behind
-            *(word for name in _IDLE for word in ("-p", f"no:{name}")),
-            *("-p", "no:cacheprovider", "-o", "render_collapsed=all", "-o", "initial_sort=original"),
-            *(f"--html={target}", "--self-contained-html", folder),
-        ]
-        with _undisturbed(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            made = _Marked(results, templates)
-            code = pytest.main(arguments, plugins=[Replay(results), made, Carried()])
-        if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
-            last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
-            raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")
-        content = target.read_text(encoding="utf-8")
+        cells = Path(folder) / "cells"
+        before, after = _laid_out(results, templates, Path(folder), cells)
+        yield before
+        with cells.open(encoding="utf-8") as file:
+            yield from iter(lambda: file.read(_PART), "")
+        yield after
+
+
+def _laid_out(results: Results, templates: Path, folder: Path, cells: Path) -> tuple[str, str]:
+    """The page before and after its cells, which are written into the file `cells`."""
+    said = io.StringIO()
+    target = folder / PAGE
+    arguments = [
+        *("--rootdir", str(folder), "-c", os.devnull, "--noconftest", "-qq", "--no-header", "--no-summary"),
+        *("--disable-plugin-autoload", "-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin"),
+        # a replay runs nothing that could warn, log, or leave threads and garbage behind
+        *(word for name in _IDLE for word in ("-p", f"no:{name}")),
+        *("-p", "no:cacheprovider", "-o", "render_collapsed=all", "-o", "initial_sort=original"),
+        *(f"--html={target}", "--self-contained-html", str(folder)),
+    ]
+    with (
+        cells.open("w", encoding="utf-8") as aside,
+        _undisturbed(),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
+        made = _Apart(results, templates, aside)
+        code = pytest.main(arguments, plugins=[Replay(results), made, Carried()])
+    if made.wrong:
+        raise matrix.ReportError(f"{PAGE}: {made.wrong}") from made.wrong
+    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} or not target.is_file():
+        last = (said.getvalue().strip().splitlines() or ["pytest said nothing"])[-1]
+        raise matrix.ReportError(f"{PAGE}: pytest-html did not make it: {last.removeprefix('INTERNALERROR> ')}")
     latest = results.latest.started if results.latest else "never"
-    content = _MADE.sub(f"<p>Last measured {latest}. The page was made by ", content)
-    return made.filled(_TOOK.sub(rf"\g<1>{len(results.planned)} cells are planned.", content))
+    content = _MADE.sub(f"<p>Last measured {latest}. The page was made by ", target.read_text(encoding="utf-8"))
+    content = _TOOK.sub(rf"\g<1>{len(results.planned)} cells are planned.", content)
+    before, found, after = content.partition(escape(json.dumps(made.sign)))
+    if not found:
+        raise matrix.ReportError(f"{PAGE}: pytest-html left no place for the cells")
+    return before, after
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from harness import store
 from harness.records import CellRecord, RunRecord
-from harness.replay import PAGE, page
+from harness.replay import PAGE, page, parts
 from harness.report import ReportError
 from harness.store import Results
 from harness.verdict import Cause
@@ -210,6 +210,12 @@ def test_a_page_of_the_committed_results_has_every_planned_cell_and_stays_small(
     assert shown == {record.cell: record.cause.value for record in found.measured}
     assert not [piece.faults for piece in made.shown if piece.faults]
     assert len(html) < 6_000_000
+
+
+def test_the_page_is_told_in_parts_so_that_it_is_nowhere_in_memory_as_a_whole() -> None:
+    told = list(parts(store.read(ROOT / "reports" / "results.jsonl"), TEMPLATES))
+    assert max(map(len, told)) <= 2**20, "pytest-html's own, and a mebibyte of cells at a time"
+    assert len(told) > 3, [len(part) for part in told]
 
 
 def test_a_cell_that_was_never_measured_is_on_the_page() -> None:

@@ -1,4 +1,4 @@
-"""A judged cell as a results file keeps it in memory: what is asked of many cells at hand, the rest as its line.
+"""A judged cell as a results file keeps it in memory: what is asked of many cells at hand, the rest as its packed line.
 
 A record in whole takes ten times the room of its text, nearly all of it for evidence, which pages show of few cells.
 """
@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.records import CellRecord
 from harness.store.lines import dump
+from harness.store.packed import Packed, Packer
 from harness.verdict import Cause, Outcome
 
 
@@ -31,12 +32,12 @@ class Judged:
     rejected_by_validation: str | None
     note: str
     fingerprint: str | None
-    line: bytes
-    """The record as it stands in a file."""
+    packed: Packed
+    """Its line."""
 
     @classmethod
-    def of(cls, record: CellRecord, line: bytes | None = None) -> Judged:
-        """What is kept of a record, which may have been read from `line`."""
+    def of(cls, record: CellRecord, packed: Packed) -> Judged:
+        """What is kept of a record and its line."""
         return cls(
             record.run,
             record.cell,
@@ -50,12 +51,17 @@ class Judged:
             record.rejected_by_validation,
             record.note,
             record.fingerprint,
-            line or dump(record),
+            packed,
         )
 
     @property
+    def line(self) -> bytes:
+        """The record as it stands in a file."""
+        return self.packed.line
+
+    @property
     def whole(self) -> CellRecord:
-        """The record, made anew from its line: some 0.05 ms."""
+        """The record, made anew from its line: some 0.1 ms."""
         return CellRecord.model_validate_json(self.line)
 
 
@@ -64,12 +70,20 @@ class Records(MutableMapping[str, CellRecord]):
 
     def __init__(self) -> None:
         self.judged: dict[str, Judged] = {}
+        self._packer = Packer()
+
+    def keep(self, record: CellRecord, line: bytes | None = None) -> None:
+        """Take in a record, which may have been read from `line`."""
+        self.judged[record.cell] = self._judged(record, line or dump(record))
+
+    def _judged(self, record: CellRecord, line: bytes) -> Judged:
+        return Judged.of(record, self._packer.pack(line))
 
     def __getitem__(self, cell: str) -> CellRecord:
         return self.judged[cell].whole
 
     def __setitem__(self, cell: str, record: CellRecord) -> None:
-        self.judged[cell] = Judged.of(record)
+        self.judged[cell] = self._judged(record, dump(record))
 
     def __delitem__(self, cell: str) -> None:
         del self.judged[cell]

@@ -158,7 +158,7 @@ class Results(Table[CellRecord]):
     cells: Records = field(default_factory=Records)
 
     def _keep(self, record: CellRecord, line: bytes | None) -> None:
-        self.take(Judged.of(record, line))
+        self.cells.keep(record, line)
 
     def take(self, judged: Judged) -> None:
         """Take in a record that another table holds."""
