@@ -130,7 +130,7 @@ def test_each_cell_shows_its_verdict_cause_evidence_and_reproduction(project: Pa
         "pytorch-decoder.top_p=0.5": ["➖ not_run", "missing_hardware", "pytorch", "decoder.top_p=0.5"],
     }
     top_k = made.details("decoder.top_k=1").text
-    for part in ("given 1; control: given None", "the toy was given the value", "toy.generate.decoder.top_k=1"):
+    for part in ("given 1; control: given None", "the toy was given the value", "toy.generate.top_k=1"):
         assert part in top_k
     assert "No standalone script: calls of toy.load are not written as source" in top_k
     failed = made.details("passthrough_kwargs=raise").text
