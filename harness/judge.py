@@ -53,26 +53,40 @@ def _handed_over(cell: Cell, treated: Seen, control: Seen, forwarded: tuple[str,
     """Whether the value went where it belongs, as far as the treated run's calls tell.
 
     Where the adapter's tables name its argument, one of that name must differ: companions, or another model, make
-    others differ that say nothing of it.
+    others differ that say nothing of it. Where no call of either run takes it, it may choose the very class.
     """
     if cell.by_harness or not cell.arguments:
         return any(item.startswith(OWN) is cell.by_harness for item in forwarded)
-    theirs = set(_named(control, cell.arguments))
-    return any(item not in theirs for item in _named(treated, cell.arguments))
+    ours, theirs = (_named(seen, cell.arguments) for seen in (treated, control))
+    if not ours and not theirs:
+        return not _called(treated) <= _called(control)
+    # of two values one may be handed over besides: a build that the control does not take up again
+    return any(values != theirs.get(path) for path, values in ours.items())
 
 
-def _named(seen: Seen, names: frozenset[str]) -> Iterator[str]:
-    """Arguments of upstream calls with one of the names, or entries of one that is a mapping; objects as a whole."""
+def _called(seen: Seen) -> set[str]:
+    """Names of the upstream calls."""
+    return {name for call in seen.calls if not (name := str(call["call"])).startswith(OWN)}
+
+
+def _named(seen: Seen, names: frozenset[str]) -> dict[str, set[str]]:
+    """Values of each argument of upstream calls with one of the names, or entry of one that is a mapping.
+
+    Objects as a whole.
+    """
+    found: dict[str, set[str]] = {}
     for call in seen.calls:
         name, named = call["call"], call.get("kwargs")
         if isinstance(named, dict) and not str(name).startswith(OWN):
-            yield from _parts(str(name), named, names)
+            for path, value in _parts(str(name), named, names):
+                found.setdefault(path, set()).add(value)
+    return found
 
 
-def _parts(path: str, mapping: dict[str, JSON], names: frozenset[str]) -> Iterator[str]:
+def _parts(path: str, mapping: dict[str, JSON], names: frozenset[str]) -> Iterator[tuple[str, str]]:
     for key, value in mapping.items():
         if key in names:
-            yield f"{path}.{key}={json.dumps(value, sort_keys=True)}"
+            yield f"{path}.{key}", json.dumps(value, sort_keys=True)
         elif isinstance(value, dict) and "class" not in value:
             yield from _parts(f"{path}.{key}", value, names)
 

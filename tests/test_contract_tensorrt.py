@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.config.introspection import get_backend_specific_params
-from harness.declare import Workload
+from harness.declare import OutputRule, Probe, Seen, Shown, Workload
 from harness.jsontypes import JSON, Settings
+from harness.judge import judge
 from harness.plan import Cell, Run, build
+from harness.verdict import Cause
 from matrix import MATRIX
 from tests.contracts import expected, handing
 from tests.interpreters import ROOT
@@ -62,6 +65,21 @@ def test_every_setting_of_a_cell_arrives_where_upstream_has_it(cell: Cell, arriv
     assert wrong(cell.treated, found) == []
     assert found["unread"] == []
     assert found["error"] is None or refused_by_upstream(found), found["error"]
+
+
+@pytest.fixture(scope="module")
+def controls() -> dict[str, dict[str, Any]]:
+    """Cell id to what arrived of its control."""
+    return dict(zip([cell.id for cell in CELLS], forward(cell.control for cell in CELLS), strict=True))
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.row)
+def test_every_cell_can_pass_as_far_as_its_calls_tell(
+    cell: Cell, arrived: dict[str, Any], controls: dict[str, Any]
+) -> None:
+    treated, control = (Seen({}, {}, found[cell.id]["calls"]) for found in (arrived, controls))
+    shows = Probe(says="the value is there", effect=lambda run, _other, _value: Shown(run is treated, ""))
+    assert judge(replace(cell, probe=shows, output=OutputRule.FREE), treated, control).verdict.cause is Cause.CONFIRMED
 
 
 ENGINE_PATH: Settings = {"tensorrt.backend": "tensorrt"}

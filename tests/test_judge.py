@@ -173,6 +173,26 @@ def test_a_value_that_was_not_handed_over_is_the_adapter_s_fault_whatever_the_ef
     assert judge(cell(), treated, control).verdict.cause is Cause.HARNESS_ERROR
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [([True, True], [True, False]), ([True, False], [True, True])])
+def test_a_value_of_two_loads_is_handed_over_where_the_second_differs(ours: list[bool], theirs: list[bool]) -> None:
+    def loads(seen: Seen, values: list[bool]) -> Seen:
+        return replace(seen, calls=[{"call": "LLM", "kwargs": {"top_k": value}} for value in values])
+
+    treated, control = loads(seen(), ours), loads(seen(applied=False), theirs)
+    assert judge(cell(), treated, control).verdict.cause is Cause.CONFIRMED
+    assert judge(cell(), loads(seen(), theirs), control).verdict.cause is Cause.HARNESS_ERROR
+
+
+def test_a_value_that_chooses_the_class_is_handed_over_by_calling_it() -> None:
+    control = replace(seen(applied=False), calls=[{"call": "LLM", "kwargs": {"model": "x"}}])
+    other = replace(seen(), calls=[{"call": "other.LLM", "kwargs": {"model": "x"}}])
+    assert judge(cell(), other, control).verdict.cause is Cause.CONFIRMED
+    same = replace(seen(), calls=[{"call": "LLM", "kwargs": {"model": "y"}}])
+    assert judge(cell(), same, control).verdict.cause is Cause.HARNESS_ERROR
+    taken = replace(control, calls=[{"call": "LLM", "kwargs": {"model": "x", "top_k": 2}}])
+    assert judge(cell(), other, taken).verdict.cause is Cause.HARNESS_ERROR
+
+
 def test_what_the_harness_does_itself_is_given_to_its_own_part_and_not_to_upstream() -> None:
     own: dict[str, JSON] = {"call": "harness.batches", "kwargs": {"size": 1}}
     control = seen(applied=False)

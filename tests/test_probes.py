@@ -11,7 +11,7 @@ from harness.declare import Seen
 from harness.experiment import unmet_need
 from harness.judge import forwarded_difference
 from harness.verdict import Cause
-from matrix.probes import execution, state, timing
+from matrix.probes import execution, outputs, requests, scores, state, timing
 
 
 def seen(observation: dict[str, Any], read_back: dict[str, Any] | None = None, calls: Any = ()) -> Seen:
@@ -169,3 +169,74 @@ def test_two_processes_need_two_gpus_only_where_there_are_gpus() -> None:
     lacking = unmet_need(("devices:2",), {"gpus": [{}]})
     assert lacking is not None
     assert lacking.cause is Cause.MISSING_HARDWARE
+
+
+def test_a_model_of_which_one_layer_alone_is_quantised_is_not_confirmed() -> None:
+    control = seen({"logits": [[0.0, 1.0, 2.0, 3.0]]}, {"linear_classes": {"Linear": 29}})
+    partly = seen({"logits": [[0.0, 1.1, 1.9, 3.2]]}, {"linear_classes": {"Linear4bit": 1, "Linear": 28}})
+    assert not state.load_in_4bit.effect(partly, control, True).holds
+    assert not state.load_in_4bit.effect(partly, control, False).holds
+
+
+def test_a_compiler_that_gives_up_after_some_calls_is_not_confirmed() -> None:
+    def compiled(runs: int) -> Seen:
+        facts = {"graph_runs": runs, "compilers": [{"compiler": "inductor", "options": {}}] if runs else []}
+        return seen({"compiled": facts, "forwards": [[4, 9], [4, 1], [4, 1]]})
+
+    for probe, value in (
+        (execution.torch_compile, True),
+        (execution.torch_compile_backend, "inductor"),
+        (execution.torch_compile_mode, "default"),
+    ):
+        assert probe.effect(compiled(3), compiled(0), value).holds
+        assert not probe.effect(compiled(2), compiled(0), value).holds
+    assert execution.torch_compile.effect(compiled(0), compiled(3), False).holds
+
+
+def test_a_cache_that_serves_the_first_prompt_alone_is_not_confirmed() -> None:
+    served = seen({"forwards": [[1, 9], [1, 1], [1, 1], [1, 7], [1, 1]]})
+    once = seen({"forwards": [[1, 9], [1, 1], [1, 1], [1, 7], [1, 8]]})
+    never = seen({"forwards": [[1, 9], [1, 10], [1, 7], [1, 8]]})
+    assert execution.use_cache.effect(served, never, True).holds
+    assert not execution.use_cache.effect(once, never, True).holds
+    assert not execution.use_cache.effect(once, served, False).holds
+
+
+def test_layers_that_mix_two_attentions_are_not_sdpa() -> None:
+    functions = {"a.sdpa_attention_forward": 4, "a.eager_attention_forward": 4}
+    mixed = seen(
+        {"operators": {"aten::scaled_dot_product_attention": 4}, "resolved": {"attention_functions": functions}}
+    )
+    assert not execution.attention.effect(mixed, mixed, "sdpa").holds
+
+
+def varied(*seeded: tuple[int, int]) -> Seen:
+    told = [{"prompt": p, "seed": s, "token_ids": [one]} for p, own in enumerate(seeded) for s, one in enumerate(own)]
+    return seen({"outputs": told})
+
+
+def test_sampling_of_the_first_prompt_alone_neither_confirms_nor_refutes() -> None:
+    drawn, greedy, first = varied((1, 2), (3, 4)), varied((1, 1), (3, 3)), varied((1, 2), (3, 3))
+    assert outputs.varies_with_seed.effect(drawn, greedy, True).holds
+    assert not outputs.varies_with_seed.effect(greedy, drawn, True).holds
+    assert outputs.varies_with_seed.effect(greedy, drawn, False).holds
+    assert not outputs.varies_with_seed.effect(first, drawn, False).holds
+    with pytest.raises(LookupError, match="1 of 2 prompts"):
+        outputs.varies_with_seed.effect(first, greedy, True)
+
+
+def test_an_id_that_is_barred_in_the_place_of_the_end_is_not_confirmed() -> None:
+    steps = [{"step": at, "vocabulary": 9, "finite": 8 if at < 2 else 9} for at in range(4)]
+    late = seen({"steps": steps, "outputs": [{"token_ids": [1, 2, 0], "ended": True}]})
+    early = seen({"steps": steps, "outputs": [{"token_ids": [1, 0], "ended": True}]})
+    assert scores.min_new_tokens.effect(late, early, 2).holds
+    assert not scores.min_new_tokens.effect(early, early, 2).holds
+
+
+def test_values_of_the_first_request_alone_do_not_tell_the_kind_of_all() -> None:
+    raw, processed, mixed = (
+        seen({"logprobs": [{"first": list(own)} for own in told]})
+        for told in (((4.0, 3.0), (5.0, 3.0)), ((8.0, 6.0), (10.0, 6.0)), ((8.0, 6.0), (5.0, 3.0)))
+    )
+    assert requests.logprobs_mode.effect(processed, raw, "processed_logits").holds
+    assert not requests.logprobs_mode.effect(mixed, raw, "processed_logits").holds

@@ -612,6 +612,16 @@ CASES = (
         (shares(4, 4), shares(8, 8, missing=(2, 2)), shares(8, 8, working=1)),
     ),
     Case(
+        "degree=2",
+        processes.tensor_parallel,
+        2,
+        shares(4, 4),
+        WHOLE,
+        # two processes that both compute the whole
+        (shares(8, 8), shares(4, 4, working=1)),
+    ),
+    Case("degree=1", processes.tensor_parallel, 1, WHOLE, shares(4, 4), (shares(8, 8),)),
+    Case(
         "data_parallel_size",
         processes.data_parallel,
         2,

@@ -76,7 +76,7 @@ PARAMETERS = (
             ),
             "vllm": Column(
                 Scope.ENGINE,
-                processes.degree,
+                processes.tensor_parallel,
                 OutputRule.LOSSLESS,
                 needs=TWO,
                 companions={"parallelism.strategy": "tensor_parallel"},

@@ -56,8 +56,8 @@ PARAMETERS = (
         "do_sample",
         replace(
             outputs.varies_with_seed,
-            statistics="whether outputs under four seeds differ for one of three stories, up to 12 tokens of each: "
-            "greedy ones never do, and drawn ones all agree with a chance below 1e-12 with the shipped model",
+            statistics="whether outputs under four seeds differ for each of three stories, up to 12 tokens of each: "
+            "greedy ones never do, and drawn ones of a story agree with a chance below 1e-12 with the shipped model",
         ),
         (Value(True, contrast=False), Value(False, contrast=True)),
         {},

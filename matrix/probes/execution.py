@@ -23,7 +23,7 @@ def _count(run: Seen, *parts: str) -> int:
 def _attention(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001 - every effect has this shape
     fused, plain, seen = _kernels(run)
     # sdpa may itself fall back to a kernel that has a softmax; eager has nothing but
-    fine = fused == 0 and plain > 0 if value == "eager" else fused > 0 and "sdpa" in seen
+    fine = fused == 0 and plain > 0 if value == "eager" else fused > 0 and seen == "sdpa_attention_forward"
     return Shown(fine, f"{fused} fused attention and {plain} softmax operators; layers call {seen}")
 
 
@@ -63,13 +63,23 @@ def _made_by(compilers: list[dict[str, JSON]]) -> str:
 
 def _compiles(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
     runs, compilers = _compiled(run)
-    return Shown((runs > 0) is bool(value), f"compiled graphs ran {runs} times ({_made_by(compilers)})")
+    fine = _all_compiled(run) if value else runs == 0
+    return Shown(fine, f"compiled graphs ran {_times(run)} ({_made_by(compilers)})")
+
+
+def _all_compiled(run: Seen) -> bool:
+    """Whether a compiled graph at least ran for each call of the model: a compiler may give up after some."""
+    return 0 < len(run.observation["forwards"]) <= _compiled(run)[0]
+
+
+def _times(run: Seen) -> str:
+    return f"{_compiled(run)[0]} times in {len(run.observation['forwards'])} forward calls"
 
 
 def _compiler(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    runs, compilers = _compiled(run)
-    fine = runs > 0 and [item.get("compiler") for item in compilers] == [value]
-    return Shown(fine, f"graphs made by {_made_by(compilers)} ran {runs} times")
+    _, compilers = _compiled(run)
+    fine = _all_compiled(run) and [item.get("compiler") for item in compilers] == [value]
+    return Shown(fine, f"graphs made by {_made_by(compilers)} ran {_times(run)}")
 
 
 _MODE_OPTION = {
@@ -82,18 +92,20 @@ _MODE_OPTION = {
 
 
 def _mode(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    runs, compilers = _compiled(run)
+    _, compilers = _compiled(run)
     wanted = _MODE_OPTION[str(value)]
-    fine = runs > 0 and bool(compilers) and all(item.get("options") == wanted for item in compilers)
+    fine = _all_compiled(run) and bool(compilers) and all(item.get("options") == wanted for item in compilers)
     options = compilers[0].get("options") if compilers else "none"
-    return Shown(fine, f"graphs compiled with options {options} ran {runs} times")
+    return Shown(fine, f"graphs compiled with options {options} ran {_times(run)}")
 
 
 def _cached(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    """With a cache every step after the first takes in one id; without, all of them again."""
+    """With a cache every step after a prompt takes in one id; without, all of them again."""
     widths = [shape[1] for shape in run.observation["forwards"]]
     ones = sum(width == 1 for width in widths)
-    return Shown((ones > 0) is bool(value), f"{ones} of {len(widths)} forward calls took in a single id")
+    again = sum(before > 1 < width for before, width in itertools.pairwise(widths))
+    fine = ones > 0 and again == 0 if value else ones == 0
+    return Shown(fine, f"{ones} of {len(widths)} forward calls took in a single id, {again} all of them again")
 
 
 _CACHES: dict[str, tuple[str, set[str], bool]] = {
@@ -207,7 +219,7 @@ named_attention = Probe(
     effect=_named_attention,
     instruments=OPERATORS,
 )
-torch_compile = Probe(says="compiled graphs run during generate (False: none)", effect=_compiles)
+torch_compile = Probe(says="compiled graphs run at every forward call (False: none)", effect=_compiles)
 torch_compile_backend = Probe(says="graphs made by that compiler run during generate", effect=_compiler)
 torch_compile_mode = Probe(says="graphs run that were compiled with the mode's options", effect=_mode)
 use_cache = Probe(says="each step takes in one id (False: all of them again)", effect=_cached)

@@ -18,10 +18,16 @@ def other_tokens(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _varies(run: Seen, control: Seen, value: JSON) -> Shown:
-    """True: some prompt's output depends on the seed. False: none does."""
-    del control
+    """True: every prompt's output depends on the seed. False: none does.
+
+    Raises:
+        LookupError: some do and others do not, which tells nothing of either.
+    """
     varying, prompts = _varying(run)
-    return Shown((varying > 0) is bool(value), f"{varying} of {prompts} prompts vary with the seed")
+    text = f"{varying} of {prompts} prompts vary with the seed"
+    if value and run is not control and 0 < varying < prompts:
+        raise LookupError(text)
+    return Shown(varying == (prompts if value else 0), text)
 
 
 def _fixed(run: Seen, control: Seen, value: JSON) -> Shown:

@@ -77,15 +77,8 @@ def _copies(run: Seen, control: Seen, value: JSON) -> Shown:
     return Shown(fine, f"{count} processes worked, {complete} of {len(ranks)} with the whole model")
 
 
-def _degree(run: Seen, control: Seen, value: JSON) -> Shown:
-    del control
-    count = _processes(run)
-    return Shown(count == int(number(value)), f"{count} processes worked")
-
-
 executor = probe("the executor's work is done in the engine's own process (mp, ray: in another)", _executor)
 parallel_strategy = probe("two processes share the weights, the layers or the requests", _strategy_of)
 tensor_parallel = probe("that many processes work, each with its share of the weights", _tensor)
 pipeline_parallel = probe("that many processes work, each with its share of the layers", _pipeline)
 data_parallel = probe("that many processes work, each with the whole model", _copies)
-degree = probe("that many processes work", _degree)

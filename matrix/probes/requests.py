@@ -77,19 +77,24 @@ def _mode(run: Seen, control: Seen, value: JSON) -> Shown:
     The control reports the same quantity of the other stage, at temperature 0.5: its gap between the
     two likeliest tokens is half of a processed one, or twice a raw one.
     """
-    ours, theirs = _first(run), _first(control)
-    logits = max(ours) > 0
-    ratio = (ours[0] - ours[1]) / (theirs[0] - theirs[1])
+    ours, theirs = _firsts(run), _firsts(control)
+    ratios = [(own[0] - own[1]) / (other[0] - other[1]) for own, other in zip(ours, theirs, strict=True)]
+    logits = {max(own) > 0 for own in ours}
     wanted = 2.0 if str(value).startswith("processed") else 0.5
-    fine = logits is str(value).endswith("logits") and abs(ratio - wanted) < 1e-3
-    kind = "logits" if logits else "log-probabilities"
-    return Shown(fine, f"values from {min(ours):.3g} to {max(ours):.3g} ({kind}), {ratio:.3g} times the control's gap")
+    fine = logits == {str(value).endswith("logits")} and all(abs(ratio - wanted) < 1e-3 for ratio in ratios)
+    kind = " or ".join("logits" if one else "log-probabilities" for one in sorted(logits))
+    low, high = min(map(min, ours)), max(map(max, ours))
+    return Shown(fine, f"values from {low:.3g} to {high:.3g} ({kind}), {span(ratios)} times the control's gap")
 
 
-def _first(run: Seen) -> list[float]:
-    listed = run.observation["logprobs"][0]["first"]
-    assert isinstance(listed, list)
-    return [number(item) for item in listed]
+def _firsts(run: Seen) -> list[list[float]]:
+    """Of each output, the values at its first token: there alone the context is the control's in any case."""
+    found = []
+    for told in run.observation["logprobs"]:
+        listed = told["first"]
+        assert isinstance(listed, list)
+        found.append([number(item) for item in listed])
+    return found
 
 
 def _flat(run: Seen, control: Seen, value: JSON) -> Shown:

@@ -149,12 +149,20 @@ repetition_penalty = Probe(
     instruments=SCORES,
 )
 
-min_new_tokens = Probe(
-    says="ending is impossible before the n-th new token and possible from it on",
-    effect=each_step(
+
+def _outlasts(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Something is impossible at just these steps, and no output ends at one of them."""
+    shown = each_step(
         _bars_ending,
         lambda steps: f"ids removed at steps {[s['step'] for s in steps if s['finite'] < s['vocabulary']] or 'none'}",
-    ),
+    )(run, control, value)
+    early = sum(out["ended"] and len(out["token_ids"]) <= number(value) for out in run.observation["outputs"])
+    return Shown(shown.holds and early == 0, f"{shown.saw}; {early} outputs ended before")
+
+
+min_new_tokens = Probe(
+    says="ending is impossible before the n-th new token and possible from it on",
+    effect=_outlasts,
     instruments=SCORES,
 )
 

@@ -32,9 +32,12 @@ _QUANTISED = {"4bit": "Linear4bit", "8bit": "Linear8bitLt"}
 
 
 def _quantised(bits: str, run: Seen, control: Seen, value: JSON) -> Shown:
-    classes = names(run.read_back.get("linear_classes"))
+    found = run.read_back.get("linear_classes")
+    counts = {name: int(number(count)) for name, count in found.items()} if isinstance(found, dict) else {}
+    classes = sorted(counts)
     error = relative_error(run, control)
-    there = _QUANTISED[bits] in classes
+    # the head that makes logits stays as it is, and more than that only where something went wrong
+    there = counts.get(_QUANTISED[bits], 0) > 0 and sum(counts.values()) - counts[_QUANTISED[bits]] <= 1
     plain = not set(classes) & set(_QUANTISED.values())
     fine = (there if value else plain) and error > NOTHING
     return Shown(

@@ -122,7 +122,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "seed",
         loading.seed,
         Value(0, contrast=1),
-        Value(7),
+        # without it requests are seeded one by one, which alone makes other tokens
+        Value(7, contrast=1),
         output=FREE,
         companions={"decoder.do_sample": True},
         workload=workloads.OPEN,
