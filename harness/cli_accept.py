@@ -35,6 +35,8 @@ def accept(  # noqa: PLR0917 - typer makes options of them
     wanted = set(cell or ())
     if (reason or upstream) and not wanted:
         raise ExpectationsError("--reason and --upstream are about a cell: name it with --cell")
+    if upstream and not upstream.startswith(("http://", "https://")):
+        raise ExpectationsError(f"--upstream {upstream}: expected a link like https://github.com/…/issues/1")
     if unknown := wanted - {record.cell for record in found.judged}:
         raise ExpectationsError(f"{source} has no result of {', '.join(sorted(unknown))}")
     held = acceptance.hold(found, _known(project, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from pathlib import Path
 
@@ -159,6 +160,15 @@ def test_standard_input_is_a_dash() -> None:
     assert code == 1
     assert text.startswith("<stdin>:2: error: modell: unknown field\n")
     assert "use `model`" in text
+
+
+def test_of_many_fields_those_like_the_unknown_one_are_named() -> None:
+    (problem,) = validate_text("model: m\nbackend: vllm\nvllm: {max_num_seq: 8}\n", "c.yaml").problems
+    assert problem.fix == "use `vllm.max_num_seqs`"
+    names, _, more = problem.expected.removeprefix("one of ").partition(" and ")
+    assert names.split(", ")[0] == "vllm.max_num_seqs"
+    assert len(names.split(", ")) == 8
+    assert re.fullmatch(r"\d+ more", more)
 
 
 def test_json_output_has_every_field_of_every_problem(tmp_path: Path) -> None:

@@ -323,7 +323,10 @@ def test_after_a_narrowed_run_only_its_cells_are_taken(project: Path) -> None:
         (("--cell", "pytorch-nobody=1"), "has no result of pytorch-nobody=1"),
         (("--reason", "why not"), "--reason and --upstream are about a cell: name it with --cell"),
         (("--cell", "pytorch-decoder.top_k=1", "--reason", "x"), "passes: a reason belongs to a cell that does not"),
-        (("--cell", "pytorch-decoder.top_p=0.5", "--upstream", "javascript:x"), "upstream: String should match"),
+        (
+            ("--cell", "pytorch-decoder.top_p=0.5", "--upstream", "javascript:x"),
+            "--upstream javascript:x: expected a link",
+        ),
         (("--results", "nobody.jsonl"), "nobody.jsonl: no such results file"),
     ],
 )

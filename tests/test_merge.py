@@ -116,6 +116,10 @@ def test_the_command_writes_the_file_and_says_what_it_holds(tmp_path: Path, sour
     folder = projects.make(tmp_path / "project")
     done = paramatrix(folder, "merge", *map(str, sources), "--out", "out.jsonl")
     assert (done.returncode, done.stdout) == (0, "out.jsonl: 5 cells of 3 runs\n")
+    (tmp_path / "nothing.jsonl").touch()
+    done = paramatrix(folder, "merge", str(sources[0]), str(tmp_path / "nothing.jsonl"), "--out", "other.jsonl")
+    assert done.returncode == 2
+    assert "nothing.jsonl holds no run" in done.stderr
     done = paramatrix(folder, "merge", str(sources[0]), "nobody.jsonl", "--out", "other.jsonl")
     assert done.returncode == 2
     assert (

@@ -24,6 +24,7 @@ _ARTICLES = {
     "list": "a list",
 }
 _SHOWN = 80
+_SHOWN_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,17 @@ def _unknown(path: str, actual: str) -> Problem:
         name for name in names if name.rpartition(".")[2] == last
     ]
     siblings = [name for name in names if name.rpartition(".")[0] == parent]
-    expected = f"one of {', '.join(siblings)}" if parent and siblings else "a known field"
+    expected = f"one of {_listed(path, siblings)}" if parent and siblings else "a known field"
     fix = f"use `{near[0]}`" if near else "remove it, or hand it to upstream in passthrough_kwargs"
     return Problem(path, "unknown field", actual, expected, fix)
+
+
+def _listed(path: str, names: list[str]) -> str:
+    """All of a few names, and of many those that are most like `path`."""
+    if len(names) <= _SHOWN_NAMES:
+        return ", ".join(names)
+    shown = difflib.get_close_matches(path, names, n=_SHOWN_NAMES, cutoff=0)
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
 def _expected(path: str) -> str:

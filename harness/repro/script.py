@@ -131,7 +131,10 @@ def _about(record: CellRecord, run: RunRecord, control: Role, treated: Role) -> 
     info = run.backends[record.backend]
     yield f"Recorded {run.started} by paramatrix {run.harness.version} with Python {info.python} on {info.device}."
     needed = "" if _tells(control.run.model) else ", which it needs: the record does not say where it lay"
-    yield f"Argument: the model{needed}. Exit status 0: both runs give what was recorded."
+    yield (
+        f"Argument: the model{needed}; a folder's name is relative to where the script is run. "
+        "Exit status 0: both runs give what was recorded."
+    )
 
 
 def _unseen(record: CellRecord, treated: Role) -> list[str]:

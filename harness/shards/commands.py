@@ -68,7 +68,12 @@ def merge_command(
     """
     known = planfile.read(plan) if plan else None
     target = out or find().results
-    merged = merge.merged({source: store.read(source) for source in sources})
+    found = {source: store.read(source) for source in sources}
+    if empty := [source for source, results in found.items() if not results.runs]:
+        raise merge.MergeError(
+            f"{empty[0]} holds no run: a shard without cells has a header all the same. Copy it again, or leave it out"
+        )
+    merged = merge.merged(found)
     lacking = missing(merged, known)
     merge.save(target, merged)
     typer.echo(f"{target}: {len(merged.cells)} cells of {len(merged.runs)} runs")
