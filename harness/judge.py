@@ -53,15 +53,19 @@ def _handed_over(cell: Cell, treated: Seen, control: Seen, forwarded: tuple[str,
     """Whether the value went where it belongs, as far as the treated run's calls tell.
 
     Where the adapter's tables name its argument, one of that name must differ: companions, or another model, make
-    others differ that say nothing of it. Where no call of either run takes it, it may choose the very class.
+    others differ that say nothing of it. Of several calls that take it by the tables, each that was made must have
+    got it. Where no call of either run takes it, it may choose the very class.
     """
     if cell.by_harness or not cell.arguments:
         return any(item.startswith(OWN) is cell.by_harness for item in forwarded)
-    ours, theirs = (_named(seen, cell.arguments) for seen in (treated, control))
+    names = frozenset(name for _, name in cell.arguments)
+    ours, theirs = (_named(seen, names) for seen in (treated, control))
     if not ours and not theirs:
         return not _called(treated) <= _called(control)
     # of two values one may be handed over besides: a build that the control does not take up again
-    return any(values != theirs.get(path) for path, values in ours.items())
+    differing = {path for path, values in ours.items() if values != theirs.get(path)}
+    made = {f"{call}.{name}" for call, name in cell.arguments if call in _called(treated)}
+    return bool(differing) and made <= differing
 
 
 def _called(seen: Seen) -> set[str]:

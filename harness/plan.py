@@ -94,8 +94,9 @@ class Cell:
     output: OutputRule | Bound
     needs: tuple[str, ...]
     by_harness: bool
-    arguments: frozenset[str]
-    """Upstream arguments that the parameter arrives as, from the adapter's tables; empty where they name none."""
+    arguments: frozenset[tuple[str, str]]
+    """Upstream calls and their arguments that the parameter arrives as, from the adapter's tables; empty where they
+    name none."""
     not_applicable: str | None
     rejected: str | None
     """What our own validation says against the treated config. It is run all the same:
@@ -221,7 +222,9 @@ class _Planner:
             output=output,
             needs=column.needs if value.needs is None else value.needs,
             by_harness=column.by_harness if value.by_harness is None else value.by_harness,
-            arguments=frozenset(table[parameter.path] for table in self.tables.values() if parameter.path in table),
+            arguments=frozenset(
+                (call, table[parameter.path]) for call, table in self.tables.items() if parameter.path in table
+            ),
             not_applicable=reason,
             rejected=rejected,
             note=parameter.note,

@@ -250,5 +250,19 @@ def test_where_the_adapter_names_the_argument_another_one_hands_nothing_over(oth
 def test_the_named_argument_counts_whatever_it_is_and_as_an_entry_of_a_mapping_too(value: JSON) -> None:
     control = handed_over(seen(applied=False), top_k=1, choice={"top_k": 1})
     assert judge(cell(), handed_over(seen(), top_k=value), control).verdict.cause is Cause.CONFIRMED
-    assert judge(cell(), handed_over(seen(), choice={"top_k": value}), control).verdict.cause is Cause.CONFIRMED
+    within = replace(cell(), arguments=frozenset({("Choice", "top_k")}))
+    assert judge(within, handed_over(seen(), choice={"top_k": value}), control).verdict.cause is Cause.CONFIRMED
     assert judge(cell(), handed_over(seen(), top_k=1), control).verdict.cause is Cause.HARNESS_ERROR
+
+
+def test_of_several_calls_that_take_the_argument_each_must_have_got_it() -> None:
+    both = replace(cell(), arguments=frozenset({("load", "revision"), ("read", "revision"), ("serve", "revision")}))
+    control = replace(seen(applied=False), calls=[{"call": "load", "kwargs": {}}, {"call": "read", "kwargs": {}}])
+
+    def given(**revisions: str) -> Seen:
+        asked = {name: {"revision": revisions[name]} if name in revisions else {} for name in ("load", "read")}
+        return replace(seen(), calls=[{"call": name, "kwargs": kwargs} for name, kwargs in asked.items()])
+
+    assert judge(both, given(load="main", read="main"), control).verdict.cause is Cause.CONFIRMED
+    assert judge(both, given(read="main"), control).verdict.cause is Cause.HARNESS_ERROR
+    assert judge(both, given(load="main"), control).verdict.cause is Cause.HARNESS_ERROR

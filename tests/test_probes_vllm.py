@@ -196,10 +196,17 @@ def loaded(file: str, loader: str = "DefaultModelLoader") -> Seen:
     return seen({"outputs": [{"prompt": 0, "seed": 0, "token_ids": [1], "text": text}]}, loads=[{"loader": loader}])
 
 
-def shares(*shapes: int, missing: tuple[int, ...] = (), working: int | None = None) -> Seen:
-    """Workers whose weight has that many rows, and the layers that each lacks."""
+def shares(
+    *shapes: int, missing: tuple[int, ...] = (), working: int | None = None, linear: tuple[int, ...] = ()
+) -> Seen:
+    """Workers whose embedding has that many rows, the layers that each lacks, and outputs of its linear layers."""
     workers = [
-        {"pid": index, "local_shapes": {"weight": [rows, 8]}, "missing_layers": missing[index] if missing else 0}
+        {
+            "pid": index,
+            "local_shapes": {"embedding": [rows, 8]},
+            "partitions": {f"linear-{place}": [8, size] for place, size in enumerate(linear or (rows, rows))},
+            "missing_layers": missing[index] if missing else 0,
+        }
         for index, rows in enumerate(shapes)
     ]
     busy = len(shapes) if working is None else working
@@ -617,8 +624,8 @@ CASES = (
         2,
         shares(4, 4),
         WHOLE,
-        # two processes that both compute the whole
-        (shares(8, 8), shares(4, 4, working=1)),
+        # two processes that both compute the whole, or all of it but the embedding
+        (shares(8, 8), shares(4, 4, working=1), shares(4, 4, linear=(8, 8)), shares(4, 4, linear=(4, 8))),
     ),
     Case("degree=1", processes.tensor_parallel, 1, WHOLE, shares(4, 4), (shares(8, 8),)),
     Case(

@@ -35,23 +35,36 @@ def _parallel(kind: str, run: Seen, control: Seen, degree: int) -> Shown:
     ranks = _ranks(run)
     whole = _ranks(control)
     layers = [int(number(rank.get("missing_layers"))) for rank in ranks]
-    split = _smaller(ranks, whole)
+    split = _other("local_shapes", ranks, whole)
+    linear, of = _other("partitions", ranks, whole), _kinds(ranks)
     if kind == "tensor_parallel":
-        fine = (split > 0) is (degree > 1) or len(whole) > 1
+        wanted = degree > 1
+        fine = ((split > 0) is wanted and linear == (of if wanted else 0)) or len(whole) > 1
     else:
         fine = (min(layers, default=0) > 0) is (degree > 1)
     return Shown(
         count == degree and fine,
-        f"{count} processes worked; {split} kinds of weight are smaller than the control's, {layers} layers elsewhere",
+        f"{count} processes worked; {split} kinds of weight and {linear} of {of} of linear layer are smaller than the "
+        f"control's, {layers} layers elsewhere",
     )
 
 
-def _smaller(ranks: list[dict[str, JSON]], whole: list[dict[str, JSON]]) -> int:
-    """How many weights of the first rank have another shape than the whole model's."""
-    shapes, theirs = (side[0].get("local_shapes") if side else None for side in (ranks, whole))
+def _kinds(ranks: list[dict[str, JSON]]) -> int:
+    """How many kinds of linear layer the first rank could share; of adapters that read no partitions back none."""
+    found = ranks[0].get("partitions") if ranks else None
+    return len(found) if isinstance(found, dict) else 0
+
+
+def _other(table: str, ranks: list[dict[str, JSON]], whole: list[dict[str, JSON]]) -> int:
+    """How many entries of the first rank's `table` of shapes are others than the whole model's."""
+    shapes, theirs = (side[0].get(table) if side else None for side in (ranks, whole))
     if not isinstance(shapes, dict) or not isinstance(theirs, dict):
         return 0
     return sum(shape != theirs.get(name) for name, shape in shapes.items())
+
+
+def _differs(rank: dict[str, JSON], whole: list[dict[str, JSON]]) -> bool:
+    return any(_other(table, [rank], whole) for table in ("local_shapes", "partitions"))
 
 
 def _strategy_of(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -72,7 +85,7 @@ def _copies(run: Seen, control: Seen, value: JSON) -> Shown:
     """That many processes worked, each with the whole model."""
     count = _processes(run)
     ranks, whole = _ranks(run), _ranks(control)[:1]
-    complete = sum(not _smaller([rank], whole) and not number(rank.get("missing_layers")) for rank in ranks)
+    complete = sum(not _differs(rank, whole) and not number(rank.get("missing_layers")) for rank in ranks)
     fine = count == int(number(value)) == complete == len(ranks)
     return Shown(fine, f"{count} processes worked, {complete} of {len(ranks)} with the whole model")
 

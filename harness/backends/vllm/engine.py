@@ -30,7 +30,7 @@ class VLLMEngine:
         self.requests = requests
         self.loop = loop
         workers = self.ask("paramatrix_read_back")
-        shared = ("pid", "rank", "local_shapes", "decoder_layers", "missing_layers")
+        shared = ("pid", "rank", "local_shapes", "partitions", "decoder_layers", "missing_layers")
         each: list[JSON] = [{name: worker[name] for name in shared} for worker in workers]
         used = torchside.all_gpu_uuids(workers)
         self._read_back = {**workers[0], "workers": each, "gpu_uuids": used, **describe_core(engine)}

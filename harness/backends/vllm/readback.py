@@ -117,7 +117,13 @@ def _weights(model: Any) -> dict[str, JSON]:
 def _modules(model: Any) -> dict[str, JSON]:
     methods: Counter[str] = Counter()
     absent = layers = 0
-    for module in model.modules():
+    partitions: dict[str, JSON] = {}
+    for path, module in model.named_modules():
+        sizes = (getattr(module, f"{side}_size_per_partition", None) for side in ("input", "output"))
+        if len(known := [int(size) for size in sizes if size is not None]) == 2:  # noqa: PLR2004 - in and out
+            # a layer's weight may be packed out of sight, what it multiplies is not
+            kind = ".".join(part for part in path.split(".") if not part.isdigit())
+            partitions.setdefault(kind, list(known))
         method = getattr(module, "quant_method", None)
         if method is not None and hasattr(module, "weight") | hasattr(module, "qweight") | hasattr(
             module, "output_size"
@@ -130,6 +136,7 @@ def _modules(model: Any) -> dict[str, JSON]:
     return {
         "norm_epsilons": sorted(epsilons),
         "quant_methods": dict(methods),
+        "partitions": partitions,
         "missing_layers": absent,
         "decoder_layers": layers,
     }
