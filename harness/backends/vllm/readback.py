@@ -120,7 +120,7 @@ def _modules(model: Any) -> dict[str, JSON]:
     partitions: dict[str, JSON] = {}
     for path, module in model.named_modules():
         sizes = (getattr(module, f"{side}_size_per_partition", None) for side in ("input", "output"))
-        if len(known := [int(size) for size in sizes if size is not None]) == 2:  # noqa: PLR2004 - in and out
+        if len(known := [int(size) for size in sizes if size is not None]) == 2:
             # a layer's weight may be packed out of sight, what it multiplies is not
             kind = ".".join(part for part in path.split(".") if not part.isdigit())
             partitions.setdefault(kind, list(known))
