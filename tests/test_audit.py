@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -195,6 +196,18 @@ def test_a_survivor_fails_the_command_and_is_named(tmp_path: Path) -> None:
     assert narrowed is not None
     assert narrowed.narrowed
     assert [cell.row for cell in narrowed.cells] == ["decoder.temperature=0.25", "decoder.temperature=0.5"]
+
+
+@pytest.mark.parametrize("part", [("--cell", "*temperature*"), ("-k", "temperature"), ("--sample", "1")])
+def test_a_part_tells_its_rates_and_leaves_the_whole_where_it_is(sound: Path, part: tuple[str, ...]) -> None:
+    before = (sound / "reports" / FILE).read_bytes(), (sound / "reports" / page.PAGE).read_bytes()
+    done = paramatrix(sound, "audit", *part)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^PyTorch: [12] cells, withhold 100\.0% \(\d/\d\), flip ", done.stdout, re.MULTILINE), done.stdout
+    assert ((sound / "reports" / FILE).read_bytes(), (sound / "reports" / page.PAGE).read_bytes()) == before
+    beside = read(sound / ".cache" / "audit" / FILE)
+    assert beside is not None
+    assert beside.narrowed
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,16 @@ def audit(  # noqa: PLR0917 - typer makes options of them
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
     results: Annotated[Path | None, typer.Option(help="Results file (default: reports/results.jsonl).")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for audit.json and audit.md (default: the results').")
+        Path | None,
+        typer.Option(help="Folder for audit.json and audit.md (default: the results', or of a part .cache/audit)."),
     ] = None,
 ) -> None:
     """Try every ✅ again with a saboteur between declaration and upstream: exit 1 if one is ✅ all the same."""
     project = find().at(parse_versions(version or ()))
     source = (results or project.results).absolute()
-    folder = (out or source.parent).absolute()
+    part = any(option is not None for option in (backends, k, cell, sample))
+    # what a part found must not take the place of the whole
+    folder = (out or (project.cache / "audit" if part else source.parent)).absolute()
     known = store.read(source)
     names = [name for name in MODULES if any(record.backend == name for record in known.judged)]
     asked = parse_backends(backends) if backends else []
@@ -72,6 +75,8 @@ def audit(  # noqa: PLR0917 - typer makes options of them
         sample=drawn,
     )
     shown.close()
+    for table in page.rates(made):
+        typer.echo(table)
     _write(project, made, folder)
     for why in made.missed:
         typer.echo(f"missed: {why}", err=True)

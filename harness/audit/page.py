@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,13 @@ def rate(mutants: Iterable[Mutant]) -> str:
     fates = [mutant.fate for mutant in mutants if mutant.fate is not Fate.SAME]
     killed = fates.count(Fate.KILLED)
     return f"{100 * killed / len(fates):.1f}% ({killed}/{len(fates)})" if fates else "–"
+
+
+def rates(audit: Audit) -> Iterator[str]:
+    """A line for each backend: `PyTorch: 143 cells, withhold 100.0% (230/230), flip …`."""
+    for row in _rows(audit.cells, lambda cell: _heading(cell.backend)):
+        told = ", ".join(f"{saboteur.value} {killed}" for saboteur, killed in zip(Saboteur, row.rates, strict=True))
+        yield f"{row.name}: {row.cells} cells, {told}"
 
 
 def render(audit: Audit, templates: Path) -> str:
