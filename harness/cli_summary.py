@@ -18,8 +18,12 @@ def summary_command(
 ) -> None:
     """What a run brought, as Markdown: counts, changed verdicts, new failures with their evidence."""
     project = find()
+    source = results or project.results
+    found = store.read(source)
+    if not found.runs:
+        raise store.StoreError(f"{source}: no run is recorded in it; `make matrix` records one")
     page = summary.render(
-        store.read(results or project.results),
+        found,
         expectation_files.read_all(project.expectations),
         project.templates,
         store.read(before) if before else None,

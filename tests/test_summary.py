@@ -171,11 +171,13 @@ def test_the_command_prints_the_page_or_writes_it(project: Path) -> None:
     ("arguments", "said"),
     [
         (("--results", "nobody.jsonl"), "nobody.jsonl: no such results file"),
+        (("--results", "empty.jsonl"), "empty.jsonl: no run is recorded in it"),
         (("--results", "results.jsonl", "--before", "pyproject.toml"), "pyproject.toml:2: not a results line"),
         (("--results", "results.jsonl", "--out", "pyproject.toml/x.md"), "cannot be written"),
     ],
 )
 def test_what_cannot_be_summarised_is_told_in_one_line(project: Path, arguments: tuple[str, ...], said: str) -> None:
+    (project / "empty.jsonl").touch()
     done = paramatrix(project, "summary", *arguments)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
