@@ -18,8 +18,9 @@ from harness.audit.checks import contradictions
 from harness.audit.host import AuditHost, Watched
 from harness.audit.record import FILE, Audit, Audited, AuditError, Fate, Saboteur, read, schema
 from harness.audit.trial import Trial, nothing_differs
-from harness.declare import Column, Deaf, Matrix, Parameter
+from harness.declare import Column, Deaf, Matrix, Parameter, Value
 from harness.host import Launcher, Limits
+from harness.jsontypes import JSON
 from harness.plan import Cell, Run, build
 from harness.records import LINE, CellRecord
 from harness.variants import Variants
@@ -27,10 +28,11 @@ from harness.verdict import Cause
 from tests import declared_audit as declared
 from tests import projects
 from tests.projects import paramatrix
-from tests.toys import APPLIED, TOY_HOST, cell_record, handed_over, seen
+from tests.toys import APPLIED, TOY_HOST, cell_record, column, handed_over, parameter, plan, seen
 
 ROOT = projects.ROOT
 SCHEMA = ROOT / "docs" / "audit.schema.json"
+OTHER = 5
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,33 @@ def test_a_probe_of_what_was_done_kills_every_mutant(host: AuditHost) -> None:
     made = Counter(mutant.saboteur for mutant in found.mutants)
     assert made == {Saboteur.WITHHOLD: 2, Saboteur.FLIP: 1, Saboteur.ECHO: 1, Saboteur.DEAF: 1}
     assert {mutant.fate for mutant in found.mutants} == {Fate.KILLED}
+
+
+class Stream:
+    """Stands in for a host: what reaches a reader together is chance in its first runs, and the same in fresh ones."""
+
+    def __init__(self, value: JSON, *, other_again: bool) -> None:
+        self.value = value
+        self.other_again = other_again
+
+    def watch(self, run: Run, deaf: Deaf | None = None, *, again: bool = False) -> Watched:
+        assert deaf is None
+        given = self.value in run.settings.values()
+        odd = not given and (self.other_again or not again)
+        chunks = [{"prompt": 0, "tokens": 2 if odd else 1, "text": "a"}]
+        found = seen(applied=run.settings.get("decoder.top_k") != OTHER)
+        found = replace(found, observation={**found.observation, "chunks": chunks})  # type: ignore[typeddict-item]
+        return Watched(handed_over(found, **{"top_k": self.value} if given else {}), None)
+
+
+@pytest.mark.parametrize(("other_again", "missed"), [(False, 0), (True, 1)])
+def test_what_differs_by_chance_alone_is_looked_at_once_more(*, other_again: bool, missed: int) -> None:
+    """The value is upstream's default, which is what a dropped one leaves."""
+    (default,) = plan(parameter("decoder.top_k", Value(1, contrast=OTHER), on=column()))
+    stream = cast("AuditHost", Stream(1, other_again=other_again))
+    found = Trial(stream, [default]).audit(default, recorded(default))
+    assert found.honest is Cause.CONFIRMED
+    assert len([why for why in found.missed if "recorded as handed over" in why]) == missed
 
 
 def test_a_probe_of_what_is_stored_is_of_state_and_its_survivors_are_no_fault(host: AuditHost) -> None:

@@ -47,7 +47,7 @@ def test_a_deaf_engine_stores_the_value_and_does_not_act_on_it(host: AuditHost) 
     assert told(deaf) == {}
     assert deaf.seen is not None
     assert deaf.seen.observation["resolved"]["settings"] == {"decoder.top_k": 1}
-    assert "decoder.top_k" in str(deaf.seen.calls)
+    assert "'top_k': 1" in str(deaf.seen.calls)
 
 
 def test_deaf_and_honest_runs_share_no_engine_and_each_is_made_once(host: AuditHost) -> None:
@@ -59,6 +59,12 @@ def test_deaf_and_honest_runs_share_no_engine_and_each_is_made_once(host: AuditH
     assert host.watch(WANTS, DEAF) is deaf
     assert host.watch(WANTS) is honest
     assert pid(host.watch(WANTS, again=True)) != pid(honest)
+
+
+def test_a_deaf_engine_without_room_beside_those_that_are_kept_is_loaded_without_them(host: AuditHost) -> None:
+    kept = host.watch(WANTS)
+    assert told(kept) == {"decoder.top_k": 1}
+    assert told(host.watch(WANTS, Deaf(DEAF.says, FILE, "to_requests_when_alone"))) == {}
 
 
 def test_what_cannot_be_made_deaf_fails_as_such(host: AuditHost) -> None:

@@ -30,7 +30,7 @@ class Watched:
 class _Worker(BackendHost):
     verb = deafening.VERB
 
-    def deafened(self, run: Run, deaf: Deaf, model: str, cache_dir: str | None) -> Attempt:
+    def deafened(self, run: Run, deaf: Deaf, model: str, cache_dir: str | None, *, alone: bool = False) -> Attempt:
         told: Message = {
             "source": deaf.file.read_text(encoding="utf-8"),
             "file": deaf.file.name,
@@ -38,7 +38,7 @@ class _Worker(BackendHost):
         }
         digest = hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:_SHORT]
         engine: Message = {"key": f"{run.engine_key}-deaf-{digest}", deafening.KEY: told}
-        return self._observe(run, model, cache_dir, {}, 0.0, engine=engine)
+        return self._observe(run, model, cache_dir, {}, 0.0, alone=alone, engine=engine)
 
 
 class AuditHost:
@@ -71,14 +71,15 @@ class AuditHost:
             model = self._variants.resolve(run)
         except VariantError as error:
             return Watched(None, Failure("load", "exception", type(error).__name__, str(error), where="harness"))
-        cache_dir = model.get("cache_dir")
-        if deaf is None:
-            made = self._worker.observe(run, model=model["model"], cache_dir=cache_dir, fresh=fresh)
-            if made.failure is not None and short_of_memory(made.failure):
-                # an engine that is kept for later runs may be what holds the memory
-                made = self._worker.observe(run, model=model["model"], cache_dir=cache_dir, fresh=fresh, alone=True)
-        else:
-            made = self._worker.deafened(run, deaf, model["model"], cache_dir)
+        where, cache_dir = model["model"], model.get("cache_dir")
+        # an engine that is kept for later runs may be what holds the memory
+        for alone in (False, True):
+            if deaf is None:
+                made = self._worker.observe(run, model=where, cache_dir=cache_dir, fresh=fresh, alone=alone)
+            else:
+                made = self._worker.deafened(run, deaf, where, cache_dir, alone=alone)
+            if made.failure is None or not short_of_memory(made.failure):
+                break
         return Watched(made.seen, made.failure)
 
     def close(self) -> None:

@@ -100,8 +100,18 @@ class Trial:
             plain = _judged(Saboteur.WITHHOLD, _WITHOUT, cell, watched.seen, control)
             lying = _judged(Saboteur.WITHHOLD, _LYING, cell, _claiming(watched.seen, treated), control)
             indistinct = nothing_differs(cell, watched.seen, treated, control)
+            if lying.fate is Fate.SURVIVED and not indistinct:
+                indistinct = self._alike_once(cell, control)
             yield plain if not (indistinct and _handed_alike(watched.seen, treated)) else _none(plain, _IMPLIED)
             yield lying if not indistinct else _none(lying, _DEFAULT)
+
+    def _alike_once(self, cell: Cell, control: Seen) -> bool:
+        """Whether nothing differs between fresh runs without the value and with it.
+
+        What differed may be chance, as which tokens reach the reader of a stream together.
+        """
+        without, given = (self.host.watch(run, again=True).seen for run in (cell.withheld, cell.treated))
+        return without is not None and given is not None and nothing_differs(cell, without, given, control)
 
     def _flipped(self, cell: Cell, treated: Seen, control: Seen) -> Iterator[Mutant]:
         for how, run in self._others(cell).items():
