@@ -37,7 +37,7 @@ def to_requests_when_alone() -> None:
         host = os.getppid()
         engines = Path(f"/proc/{host}/task/{host}/children").read_text(encoding="ascii").split()
         if len(engines) > 1:
-            raise MemoryError("CUDA out of memory")
+            raise ValueError("Free memory on device (1.0/8.0 GiB) on startup is less than desired (0.5, 4.0 GiB)")
         return load(self, job, calls)
 
     setattr(toy_backend.ToyBackend, "load", large)  # noqa: B010 - a method in the place of another
