@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.backends.base import Calls, Declared, GenerateJob, LoadJob, Observation
+from harness.backends.pytorch.arguments import UPSTREAM
 from harness.backends.upstream import Interface, Tables
 from harness.jsontypes import JSON
 from tests import toy_faults, toy_leftovers
@@ -88,8 +89,9 @@ def _read(settings: Declared, verb: str) -> dict[str, JSON]:
 
 
 def _named(settings: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Arguments as most are called upstream: the last word of their path."""
-    return {path.rpartition(".")[2]: value for path, value in settings.items()}
+    """Arguments as they are called upstream in whose place the toy stands; others by the last word of their path."""
+    known = {path: name for table in UPSTREAM.values() for path, name in table.items()}
+    return {known.get(path, path.rpartition(".")[2]): value for path, value in settings.items()}
 
 
 class ToyEngine:
