@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.backends.base import Calls, Declared, GenerateJob, LoadJob, Observation
-from harness.backends.pytorch.arguments import UPSTREAM
+from harness.backends.pytorch import arguments as pytorch
+from harness.backends.tensorrt import arguments as tensorrt
 from harness.backends.upstream import Interface, Tables
+from harness.backends.vllm import arguments as vllm
 from harness.jsontypes import JSON
 from tests import toy_faults, toy_leftovers
 
@@ -88,10 +90,13 @@ def _read(settings: Declared, verb: str) -> dict[str, JSON]:
     return found
 
 
-def _named(settings: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Arguments as they are called upstream in whose place the toy stands; others by the last word of their path."""
-    known = {path: name for table in UPSTREAM.values() for path, name in table.items()}
-    return {known.get(path, path.rpartition(".")[2]): value for path, value in settings.items()}
+def named(settings: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Arguments by every name that they have upstream; others by the last word of their path."""
+    known: dict[str, set[str]] = {}
+    for tables in (pytorch.UPSTREAM, vllm.UPSTREAM, tensorrt.UPSTREAM):
+        for path, name in (pair for table in tables.values() for pair in table.items()):
+            known.setdefault(path, set()).add(name)
+    return {name: value for path, value in settings.items() for name in known.get(path, {path.rpartition(".")[2]})}
 
 
 class ToyEngine:
@@ -104,7 +109,7 @@ class ToyEngine:
 
     def generate(self, job: GenerateJob, calls: Calls) -> Observation:
         settings = _read(job.settings, "generate")
-        calls("toy.generate", dict, **_named(settings))
+        calls("toy.generate", dict, **named(settings))
         if "inside" in settings:
             calls("toy.inside", behave, str(settings["inside"]))
         text = json.dumps(settings)  # the toy does what it was told: it says so
@@ -154,7 +159,7 @@ class ToyBackend:
 
     def load(self, job: LoadJob, calls: Calls) -> ToyEngine:
         settings = _read(job.settings, "load")
-        calls("toy.load", dict, **{"model": job.model, **_named(settings)})
+        calls("toy.load", dict, **{"model": job.model, **named(settings)})
         return ToyEngine(job.model, settings)
 
 

@@ -11,7 +11,7 @@ from harness.declare import Column, Matrix, OutputRule, Parameter, Probe, Scope,
 from harness.jsontypes import JSON, Settings
 from tests.declared_toy import MATRIX as TOY
 from tests.declared_toy import column, parameter
-from tests.toy_backend import ToyBackend, ToyEngine
+from tests.toy_backend import ToyBackend, ToyEngine, named
 
 LOADS_S: Final = (1.0, 1.5, 2.0, 2.5)
 """An engine of vLLM's CPU build takes 0.6 to 2.2 s to load (docs/benchmarks.md, DESIGN)."""
@@ -45,7 +45,7 @@ class SimulatedBackend(ToyBackend):
         settings: Settings = {key: job.settings[key] for key in job.settings}
         number = settings.get(_OWN)
         pause = LOADS_S[number % len(LOADS_S)] if isinstance(number, int) else LOADS_S[0]
-        calls("simulated.load", _sleep, pause, **settings)
+        calls("simulated.load", _sleep, pause, **named(settings))
         return SimulatedEngine(job.model, settings)
 
 
