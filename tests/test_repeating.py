@@ -84,8 +84,8 @@ def test_a_cell_that_is_told_differently_by_three_passes_is_flaky_on_the_page(tm
     assert len({repeat.run for repeat in moody.repeats}) == 3
     steady = records["decoder.top_k=1"]
     assert (steady.cause, [repeat.cause for repeat in steady.repeats]) == (Cause.CONFIRMED, [Cause.CONFIRMED] * 3)
-    # each pass had an engine of its own
-    assert sum(attempt.new_engine for attempt in steady.attempts) >= 1
+    # the last pass had an engine of its own, started for whichever cell came first
+    assert any(attempt.new_engine for record in records.values() for attempt in record.attempts)
     page = (folder / "reports" / "parameter-support-matrix.md").read_text()
     assert "3 repeats disagree: confirmed 2 times" in page
 
