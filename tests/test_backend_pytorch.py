@@ -49,6 +49,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             {"decoder.repetition_penalty": 1.5, "_instruments": ["scores"]},
             {"pytorch.num_beams": 3, "pytorch.length_penalty": 1.5},
             {"batching.batch_size": 3},
+            {"decoder.min_new_tokens": 6, "_tokens": 8, "_instruments": ["scores"]},
         ]
     },
     "forwarding": {"jobs": [{**settings, "_tokens": 2} for settings, _, _ in FORWARDED]},
@@ -142,6 +143,16 @@ def test_steps_show_what_the_processors_did_to_the_logits(results: dict[str, Any
     assert all(step["dropped_max_ratio"] <= step["kept_min_ratio"] for step in five)
     assert all(step["penalty"] == pytest.approx(1.5, rel=1e-3) for step in penalised)
     assert all(set(step["moved"]) <= set(step["context"]) for step in penalised)
+
+
+def test_the_ids_that_are_barred_at_a_step_are_told_one_by_one(results: dict[str, Any]) -> None:
+    five, later = (results["plain"]["jobs"][place]["seen"]["steps"] for place in (4, 8))
+    assert all(step["barred"] is None for step in five), "more than are listed"
+    before, after = ([s["barred"] for s in later if (s["step"] < 6) is early] for early in (True, False))
+    assert before == [results["plain"]["read_back"]["ending_ids"]] * len(before) == [[0]] * len(before)
+    assert after == [[]] * len(after)
+    assert len(before) >= 6
+    assert after
 
 
 def test_beam_scores_follow_from_the_beams_own_log_probabilities(results: dict[str, Any]) -> None:

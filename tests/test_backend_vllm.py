@@ -43,6 +43,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "five": {**SAMPLED, "decoder.top_k": 5, **SCORED},
     "certain": {**GREEDY, **SCORED},
     "penalised": {**GREEDY, "vllm.presence_penalty": 1.5, "_prompts": grammar.LOOPING, "_tokens": 8, **SCORED},
+    "later": {**GREEDY, "vllm.min_tokens": 6, "_tokens": 8, **SCORED},
     "free": {**SAMPLED, "decoder.temperature": 2.0, "_seeds": [1, 2]},
     "seeded": {**SAMPLED, "decoder.temperature": 2.0, "random_seed": 7, "_seeds": [1, 2]},
     "greedy again": {**GREEDY, "_tokens": 16},
@@ -183,6 +184,7 @@ def test_what_is_drawn_from_is_what_the_settings_made_of_the_logits(jobs: dict[s
     for step in jobs["half"]["seen"]["steps"]:
         assert step["scale"] == pytest.approx(0.5, rel=1e-3), "raw / processed: the temperature"
         assert step["finite"] == step["vocabulary"]
+        assert step["barred"] == []
     for step in jobs["five"]["seen"]["steps"]:
         assert step["finite"] == 5
         assert step["dropped_max_ratio"] <= step["kept_min_ratio"]
@@ -192,6 +194,15 @@ def test_what_is_drawn_from_is_what_the_settings_made_of_the_logits(jobs: dict[s
     shifts = [shift for step in jobs["penalised"]["seen"]["steps"] for shift in step["shifts"].values()]
     assert shifts
     assert all(shift == pytest.approx(1.5, rel=1e-3) for shift in shifts)
+
+
+def test_the_ids_that_are_barred_at_a_step_are_told_one_by_one(results: dict[str, Any], jobs: dict[str, Any]) -> None:
+    steps = jobs["later"]["seen"]["steps"]
+    barred = {early: [s["barred"] for s in steps if (s["step"] < 6) is early] for early in (True, False)}
+    assert barred[True] == [results["small"]["read_back"]["ending_ids"]] * 3 * 6
+    assert barred[False] == [[]] * len(barred[False])
+    assert barred[False]
+    assert all(step["barred"] is None for step in jobs["five"]["seen"]["steps"]), "more than are listed"
 
 
 def test_the_tape_tells_how_tokens_were_drawn(jobs: dict[str, Any]) -> None:
@@ -251,6 +262,14 @@ def test_the_read_back_follows_the_engine(results: dict[str, Any]) -> None:
     assert other["scheduler"]["max_num_running_reqs"] == 2
     assert small["scheduler"]["max_num_running_reqs"] != 2
     assert small["max_model_len"] == 512
+
+
+def test_layers_that_are_alike_are_read_back_as_one_kind(results: dict[str, Any]) -> None:
+    (worker,) = results["small"]["read_back"]["workers"]
+    kinds = {"self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"}
+    assert set(worker["partitions"]) == {f"model.layers.{kind}" for kind in kinds} | {"model.embed_tokens", "lm_head"}
+    assert "model.embed_tokens.weight" in worker["local_shapes"]
+    assert not any(part.isdigit() for kind in worker["local_shapes"] for part in kind.split("."))
 
 
 def test_the_engine_works_in_its_own_process_unless_it_streams(results: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from harness.backends.pacing import Traffic, schedule
 from harness.declare import Seen
 from harness.experiment import unmet_need
+from harness.jsontypes import JSON
 from harness.judge import forwarded_difference
 from harness.verdict import Cause
 from matrix.probes import execution, outputs, requests, scores, state, timing
@@ -225,12 +226,113 @@ def test_sampling_of_the_first_prompt_alone_neither_confirms_nor_refutes() -> No
         outputs.varies_with_seed.effect(first, greedy, True)
 
 
+def barring(
+    *barred: list[int] | None,
+    ends: list[int] | None = None,
+    tokens: list[int] | None = None,
+    calls: Any = (),
+    **different: Any,
+) -> Seen:
+    """A run in which these ids are impossible, step by step, and whose one output ends with id 0 at the last."""
+    ids = [1] * (len(barred) - 1) + [0] if tokens is None else tokens
+    steps = [
+        {
+            "prompt": 0,
+            "seed": 0,
+            "step": at,
+            "barred": these,
+            "token": token,
+            "vocabulary": 32,
+            "moved": [],
+            "finite": 32 - len(these or ()),
+            **different,
+        }
+        for at, (these, token) in enumerate(zip(barred, ids, strict=False))
+    ]
+    output = {"prompt": 0, "seed": 0, "token_ids": ids, "ended": ids[-1] == 0}
+    return seen({"steps": steps, "outputs": [output]}, {"ending_ids": [0] if ends is None else ends}, calls)
+
+
+FREE = barring([], [])
+
+
 def test_an_id_that_is_barred_in_the_place_of_the_end_is_not_confirmed() -> None:
-    steps = [{"step": at, "vocabulary": 9, "finite": 8 if at < 2 else 9} for at in range(4)]
-    late = seen({"steps": steps, "outputs": [{"token_ids": [1, 2, 0], "ended": True}]})
-    early = seen({"steps": steps, "outputs": [{"token_ids": [1, 0], "ended": True}]})
-    assert scores.min_new_tokens.effect(late, early, 2).holds
-    assert not scores.min_new_tokens.effect(early, early, 2).holds
+    assert scores.min_new_tokens.effect(barring([0], [0], []), FREE, 2).holds
+    for other in (barring([5], [5], []), barring([0, 5], [0, 5], [])):
+        assert not scores.min_new_tokens.effect(other, FREE, 2).holds
+
+
+def test_the_end_is_barred_for_just_as_many_tokens_as_were_asked_for() -> None:
+    others = (barring([], [], []), barring([0], [], []), barring([0], [0], [0], []), barring([0], [0]))
+    for other in (*others, barring([0], [0], [5]), barring([0], [], tokens=[1, 0])):
+        shown = scores.min_new_tokens.effect(other, FREE, 2)
+        assert not shown.holds, shown.saw
+
+
+def test_no_tokens_at_least_is_confirmed_where_nothing_is_barred() -> None:
+    assert scores.min_new_tokens.effect(FREE, barring([0], [0], []), 0).holds
+    assert not scores.min_new_tokens.effect(barring([0], []), FREE, 0).holds
+
+
+def test_a_barred_id_that_is_taken_all_the_same_is_not_barred() -> None:
+    assert not scores.min_new_tokens.effect(barring([0], [0], [], tokens=[1, 0, 1]), FREE, 2).holds
+    suppressed: JSON = {"suppress_tokens": [5]}
+    assert not scores.suppressed.effect(barring([5], [5], tokens=[5, 1]), FREE, suppressed).holds
+
+
+@pytest.mark.parametrize("different", [{"finite": 20}, {"finite": 31, "barred": []}, {"moved": [5]}])
+def test_ids_that_are_lost_or_moved_besides_the_barred_ones_are_not_confirmed(different: dict[str, Any]) -> None:
+    suppressed: JSON = {"suppress_tokens": [5]}
+    assert not scores.min_new_tokens.effect(barring([0], [], **different), FREE, 1).holds
+    assert not scores.suppressed.effect(barring([5], [5], **different), FREE, suppressed).holds
+
+
+def test_ids_that_the_control_moves_as_well_are_moved_by_something_else() -> None:
+    assert scores.min_new_tokens.effect(barring([0], [], moved=[5]), barring([], [], moved=[5]), 1).holds
+
+
+def test_an_output_that_ends_with_an_unknown_id_leaves_open_which_id_is_the_end() -> None:
+    for ids in ([7], []):
+        with pytest.raises(LookupError, match=r"outputs ended with \[0\]"):
+            scores.min_new_tokens.effect(barring([0], [], ends=ids), barring([], [], ends=ids), 1)
+
+
+def test_ids_that_a_request_names_as_its_ends_are_barred_as_well() -> None:
+    calls = ({"call": "SamplingParams", "kwargs": {"min_tokens": 1, "stop_token_ids": [7]}},)
+    assert scores.min_new_tokens.effect(barring([0, 7], [], calls=calls), FREE, 1).holds
+    assert not scores.min_new_tokens.effect(barring([0], [], calls=calls), FREE, 1).holds
+    assert not scores.min_new_tokens.effect(barring([0, 7], []), FREE, 1).holds
+
+
+def test_outputs_that_never_reach_the_step_after_leave_open_where_the_barring_ends() -> None:
+    with pytest.raises(LookupError, match="no output has more than 2 tokens"):
+        scores.min_new_tokens.effect(barring([0], [0], tokens=[1, 1]), FREE, 2)
+
+
+def test_tokens_whose_scores_nobody_saw_leave_open_what_was_barred() -> None:
+    suppressed: JSON = {"suppress_tokens": [5]}
+    part, none = (
+        barring([0], [], tokens=[1, 1, 0]),
+        seen({"outputs": FREE.observation["outputs"]}, dict(FREE.read_back)),
+    )
+    for run, unseen in ((part, "1 of 3"), (none, "2 of 2")):
+        for probe, value in ((scores.min_new_tokens, 1), (scores.suppressed, suppressed)):
+            with pytest.raises(LookupError, match=f"{unseen} generated tokens"):
+                probe.effect(run, FREE, value)
+    for probe, value in ((scores.min_new_tokens, 1), (scores.suppressed, suppressed)):
+        with pytest.raises(LookupError, match="over 64 ids are impossible"):
+            probe.effect(barring(None, []), FREE, value)
+
+
+def test_other_ids_in_the_place_of_the_suppressed_ones_are_not_confirmed() -> None:
+    value: JSON = {"suppress_tokens": [6, 5]}
+    assert scores.suppressed.effect(barring([5, 6], [5, 6]), FREE, value).holds
+    for other in ([5, 7], [5], [5, 6, 7]):
+        assert not scores.suppressed.effect(barring([5, 6], other), FREE, value).holds
+
+
+def test_ids_named_twice_or_beyond_the_vocabulary_are_suppressed_as_far_as_they_can_be() -> None:
+    assert scores.suppressed.effect(barring([5, 6], [5, 6]), FREE, {"suppress_tokens": [6, 5, 5, 32, -1]}).holds
 
 
 def test_values_of_the_first_request_alone_do_not_tell_the_kind_of_all() -> None:

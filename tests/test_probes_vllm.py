@@ -9,7 +9,7 @@ import pytest
 
 from harness.declare import Probe, Seen
 from harness.jsontypes import JSON
-from matrix.probes import adapters, beams, caches, kernels, loading, processes, requests, scheduling, scores
+from matrix.probes import adapters, beams, caches, kernels, loading, processes, readback, requests, scheduling, scores
 from matrix.variants.weights import ANSWERS
 
 
@@ -33,8 +33,9 @@ def order(*prompts: int) -> Seen:
     return scheduled(*([(prompt, 4, 0)] for prompt in prompts), prompts=len(prompts))
 
 
-def drafting(drafted: int, steps: int, drafter: str | None = "NgramProposer") -> Seen:
-    return scheduled(*([(0, drafted + 1, drafted)] for _ in range(steps)), prompts=1, drafter_class=drafter)
+def drafting(drafted: int, steps: int, drafter: str | None = "NgramProposer", ngrams: Any = None) -> Seen:
+    told = {"drafter_class": drafter, "drafter_ngrams": ngrams}
+    return scheduled(*([(0, drafted + 1, drafted)] for _ in range(steps)), prompts=1, **told)
 
 
 def hits(tokens: int, **read_back: Any) -> Seen:
@@ -119,7 +120,13 @@ def drawing(seed: int, *tokens: int, seeded: int = 0) -> Seen:
 
 
 def compiled(
-    models: int, mode: str = "NONE", *, layers: int | None = None, operators: int = 0, **counters: int
+    models: int,
+    mode: str = "NONE",
+    *,
+    layers: int | None = None,
+    operators: int = 0,
+    level: int | None = None,
+    **counters: int,
 ) -> Seen:
     """Modules that hold compiled code, how often decoder layers were called in three steps, what else ran."""
     listed = [{"module": "Model", "by": ["compiled"]}] * models
@@ -129,7 +136,7 @@ def compiled(
         "modules": {"vllm.qwen2.Qwen2DecoderLayer": calls, "vllm.LogitsProcessor": 3},
         "operators": {"aten::mul": operators, "aten::addmm": 7},
     }
-    return seen(observation, compilation={"models": listed, "mode": mode, "counters": counters})
+    return seen(observation, compilation={"models": listed, "mode": mode, "counters": counters, "level": level})
 
 
 def called(model: str, layer: str) -> Seen:
@@ -206,12 +213,26 @@ def shares(
             "local_shapes": {"embedding": [rows, 8]},
             "partitions": {f"linear-{place}": [8, size] for place, size in enumerate(linear or (rows, rows))},
             "missing_layers": missing[index] if missing else 0,
+            "decoder_layers": 4 - (missing[index] if missing else 0),
         }
         for index, rows in enumerate(shapes)
     ]
     busy = len(shapes) if working is None else working
     told = [{"pid": index, "forwards": 3 if index < busy else 0} for index in range(len(shapes))]
     return seen({"processes": told}, workers=workers)
+
+
+def beside(run: Seen, ranks: int) -> Seen:
+    """The same, of which just so many ranks were read back."""
+    return replace(run, read_back={"workers": readback.listed(run.read_back["workers"])[:ranks]})
+
+
+def dealt(times: int) -> Seen:
+    """Two whole copies, and two prompts that are taken in and answered that many times each."""
+    listed = [{"requests": [[prompt, tokens, 0]]} for prompt in (0, 1) for tokens in (5, 1, 1) for _ in range(times)]
+    told = [{"prompt": prompt, "prompt_tokens": 5, "token_ids": [1, 2, 0]} for prompt in (0, 1)]
+    run = shares(8, 8)
+    return Seen({**run.observation, "scheduled": listed, "sequences": told}, run.read_back, ())  # type: ignore[typeddict-item]
 
 
 def ranked(penalty_of: float) -> Seen:
@@ -324,6 +345,23 @@ CASES = (
     ),
     Case("num_speculative_tokens", scheduling.drafted_tokens, 3, drafting(3, 7), drafting(4, 7), (drafting(2, 7),)),
     Case("speculative.model", scheduling.speculates, "draft", drafting(3, 7), drafting(3, 8), (NO_DRAFTS,)),
+    # drafts where the control has none, but of n-grams of another length; and the other end of the range
+    Case(
+        "prompt_lookup_min",
+        scheduling.lookup_min,
+        2,
+        drafting(3, 7, ngrams=[2, 5]),
+        drafting(3, 8, ngrams=[5, 5]),
+        (drafting(3, 7, ngrams=[3, 5]), drafting(3, 7, ngrams=[1, 2]), drafting(3, 8, ngrams=[2, 5]), NO_DRAFTS),
+    ),
+    Case(
+        "prompt_lookup_max",
+        scheduling.lookup_max,
+        6,
+        drafting(3, 7, ngrams=[2, 6]),
+        drafting(3, 8, ngrams=[2, 2]),
+        (drafting(3, 7, ngrams=[2, 5]), drafting(3, 7, ngrams=[6, 7]), drafting(3, 8, ngrams=[2, 6]), NO_DRAFTS),
+    ),
     Case("n", requests.n, 2, sequences([[1], [2]]), sequences([[1]]), (sequences([[1], [1]]), sequences([[1, 2, 3]]))),
     Case("logprobs=0", requests.logprobs, 0, entries(1, 1), PLAIN, (entries(1, 2), entries(2, 3))),
     Case("logprobs=1", requests.logprobs, 1, entries(1, 2), PLAIN, (entries(1, 1), entries(2, 3))),
@@ -459,8 +497,22 @@ CASES = (
     ),
     Case("enforce_eager", kernels.enforce_eager, True, compiled(0), compiled(1), (compiled(0, layers=0),)),
     Case("enforce_eager=False", kernels.enforce_eager, False, compiled(1), compiled(0), (compiled(1, layers=12),)),
-    Case("optimization_level=0", kernels.optimization_level, 0, compiled(0), compiled(1), (compiled(0, layers=0),)),
-    Case("optimization_level=2", kernels.optimization_level, 2, compiled(1), compiled(0), (compiled(1, layers=12),)),
+    Case(
+        "optimization_level=0",
+        kernels.optimization_level,
+        0,
+        compiled(0, level=0),
+        compiled(1, level=2),
+        (compiled(0, layers=0, level=0), compiled(0, level=1)),
+    ),
+    Case(
+        "optimization_level=2",
+        kernels.optimization_level,
+        2,
+        compiled(1, level=2),
+        compiled(0, level=0),
+        (compiled(1, layers=12, level=2), compiled(1, level=1), compiled(1, level=3)),
+    ),
     Case(
         "compilation.mode=2",
         kernels.compilation_mode,
@@ -608,7 +660,15 @@ CASES = (
         "pipeline_parallel",
         shares(8, 8, missing=(2, 2)),
         WHOLE,
-        (shares(8, 8), shares(4, 4), shares(8, 8, missing=(2, 0))),
+        # layers that two have, that none has, or that one has all of
+        (
+            shares(8, 8),
+            shares(4, 4),
+            shares(8, 8, missing=(2, 0)),
+            shares(8, 8, missing=(3, 3)),
+            shares(8, 8, missing=(0, 4)),
+            beside(shares(8, 8, missing=(2, 2)), 1),
+        ),
     ),
     Case(
         "data_parallel",
@@ -625,9 +685,54 @@ CASES = (
         shares(4, 4),
         WHOLE,
         # two processes that both compute the whole, or all of it but the embedding
-        (shares(8, 8), shares(4, 4, working=1), shares(4, 4, linear=(8, 8)), shares(4, 4, linear=(4, 8))),
+        (
+            shares(8, 8),
+            shares(4, 4, working=1),
+            shares(4, 4, linear=(8, 8)),
+            shares(4, 4, linear=(4, 8)),
+            # one that has the whole, shares of three or of none, and a process that nobody read back
+            shares(4, 8),
+            shares(8, 4),
+            shares(3, 3),
+            shares(5, 5),
+            shares(16, 16),
+            beside(shares(4, 4), 1),
+        ),
     ),
-    Case("degree=1", processes.tensor_parallel, 1, WHOLE, shares(4, 4), (shares(8, 8),)),
+    # key and value heads too few for all are held several times, so a share may be larger
+    Case(
+        "degree=4 against 1",
+        processes.tensor_parallel,
+        4,
+        shares(2, 2, 2, 2, linear=(2, 3)),
+        WHOLE,
+        (shares(2, 2, 2, 2, linear=(3, 3)), shares(2, 2, 2, 2, linear=(2, 1))),
+    ),
+    Case(
+        "degree=2 against 4",
+        processes.tensor_parallel,
+        2,
+        shares(4, 4, linear=(4, 5)),
+        shares(2, 2, 2, 2, linear=(2, 3)),
+        (shares(2, 2), shares(8, 8), shares(2, 2, linear=(4, 5))),
+    ),
+    # one process with no more than its share, be it of the embedding or of a layer
+    Case(
+        "degree=1",
+        processes.tensor_parallel,
+        1,
+        WHOLE,
+        shares(4, 4),
+        (shares(8, 8), shares(4), shares(4, linear=(8, 8)), shares(8, linear=(8, 4)), shares(6), shares(16)),
+    ),
+    Case(
+        "pipeline_parallel_size=1",
+        processes.pipeline_parallel,
+        1,
+        WHOLE,
+        shares(8, 8, missing=(2, 2)),
+        (shares(8, 8), shares(8, missing=(2,))),
+    ),
     Case(
         "data_parallel_size",
         processes.data_parallel,
@@ -635,6 +740,15 @@ CASES = (
         shares(8, 8),
         WHOLE,
         (shares(4, 4), shares(8, 8, 8), shares(8, 8, working=1)),
+    ),
+    Case(
+        "data_parallel_size with prompts",
+        processes.data_parallel,
+        2,
+        dealt(1),
+        WHOLE,
+        # each process has all the prompts
+        (dealt(2),),
     ),
     Case(
         "preset=standard",
@@ -665,6 +779,23 @@ def test_a_probe_holds_for_the_value_at_work_and_not_for_the_control(case: Case)
     assert not null.holds, null.saw
 
 
+def test_a_level_that_works_like_the_control_s_is_not_told_from_it_by_its_name() -> None:
+    one, two = compiled(1, level=1), compiled(1, level=2)
+    assert kernels.optimization_level.effect(one, two, 1).holds
+    assert kernels.optimization_level.effect(two, two, 1).holds, "so the verdict is no ✅"
+
+
+@pytest.mark.parametrize("order", [[[0], [1]], [[1, 0]]])
+def test_the_same_drafts_in_other_company_are_no_other_drafts(order: list[list[int]]) -> None:
+    together, apart = (
+        scheduled(*([(prompt, 4, 3 * prompt) for prompt in step] for step in each), drafter_ngrams=[2, 5])
+        for each in ([[0, 1]], order)
+    )
+    for probe, value in ((scheduling.lookup_min, 2), (scheduling.lookup_max, 5), (scheduling.speculates, "draft")):
+        shown = probe.effect(apart, together, value)
+        assert not shown.holds, shown.saw
+
+
 @pytest.mark.parametrize(
     ("case", "place"),
     [pytest.param(case, place, id=f"{case.name} other {place}") for case in CASES for place in range(len(case.others))],
@@ -672,3 +803,26 @@ def test_a_probe_holds_for_the_value_at_work_and_not_for_the_control(case: Case)
 def test_a_probe_does_not_hold_for_another_value_or_half_of_the_effect(case: Case, place: int) -> None:
     shown = case.probe.effect(case.others[place], case.control, case.value)
     assert not shown.holds, shown.saw
+
+
+@pytest.mark.parametrize(
+    ("probe", "value", "run", "control", "why"),
+    [
+        (processes.tensor_parallel, 2, shares(4, 4), seen(workers=[]), "no process was read back"),
+        (
+            processes.tensor_parallel,
+            2,
+            shares(4, 4),
+            seen(workers=[{"local_shapes": {}}]),
+            "sizes of the linear layers",
+        ),
+        (processes.tensor_parallel, 2, seen(processes=[], workers=[{"rank": 0}]), WHOLE, "sizes of the linear layers"),
+        (processes.pipeline_parallel, 2, shares(8, 8, missing=(2, 2)), shares(8, missing=(4,)), "no layers were read"),
+        (processes.data_parallel, 2, shares(4, 4), seen(workers=[]), "no process of the control"),
+    ],
+)
+def test_shares_of_a_model_that_nobody_read_back_are_not_judged(
+    probe: Probe, value: JSON, run: Seen, control: Seen, why: str
+) -> None:
+    with pytest.raises(LookupError, match=why):
+        probe.effect(run, control, value)

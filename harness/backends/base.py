@@ -194,6 +194,8 @@ class Step(TypedDict, total=False):
     finite: int
     """Scores left finite by the processors."""
     vocabulary: int
+    barred: list[int] | None
+    """Ids that the processors made impossible (a finite raw logit, a score of -inf); None where they are over 64."""
     scale: float | None
     """Median of raw / processed over ids neither removed nor moved otherwise (the temperature)."""
     kept_mass: float

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from harness.backends.base import Step
 
 LISTED = 64
-"""Most ids listed in `Step.moved` and `Step.context`."""
+"""Most ids listed in `Step.barred`, `Step.moved` and `Step.context`."""
 
 
 SAMPLED_LOGITS = 256
@@ -28,6 +28,7 @@ def summarise(raw: Any, processed: Any, context: Any) -> Step:
 
     raw, processed = raw.double(), processed.double()
     left = torch.isfinite(processed)
+    barred = torch.where(torch.isneginf(processed) & torch.isfinite(raw))[0]
     seen = torch.zeros_like(left)
     seen[context[(context >= 0) & (context < raw.shape[0])]] = True
     comparable = left & (processed.abs() > 1e-9) & torch.isfinite(raw)
@@ -52,6 +53,7 @@ def summarise(raw: Any, processed: Any, context: Any) -> Step:
     return {
         "finite": int(left.sum()),
         "vocabulary": int(raw.shape[0]),
+        "barred": barred.tolist() if len(barred) <= LISTED else None,
         "scale": scale,
         "kept_mass": float(inside.sum()),
         "kept_mass_without_last": float(inside.sum() - inside.min()) if inside.numel() else 0.0,

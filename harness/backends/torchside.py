@@ -81,3 +81,8 @@ def hub_snapshot(files: Iterable[str]) -> str | None:
     """The snapshot (a commit) of a hub cache that weight files came from, None outside of one."""
     paths = (Path(name).parts for name in files)
     return next((parts[parts.index("snapshots") + 1] for parts in paths if "snapshots" in parts[:-2]), None)
+
+
+def kind_of(path: str) -> str:
+    """What a module or weight is in every layer alike: its path without numbers."""
+    return ".".join(part for part in path.split(".") if not part.isdigit())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import prod
+
 from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
 from matrix.probes.readback import listed, probe
+from matrix.probes.scheduling import steps
 from matrix.probes.scores import number
 
 _EXECUTORS = {"uni": "UniProcExecutor", "mp": "MultiprocExecutor", "ray": "Ray"}
@@ -29,69 +33,124 @@ def _processes(run: Seen) -> int:
     return len({worker.get("pid") for worker in run.observation.get("processes", []) if worker.get("forwards")})
 
 
-def _parallel(kind: str, run: Seen, control: Seen, degree: int) -> Shown:
-    """That many processes worked; each holds its share of the weights, or of the layers."""
-    count = _processes(run)
-    ranks = _ranks(run)
-    whole = _ranks(control)
-    layers = [int(number(rank.get("missing_layers"))) for rank in ranks]
-    split = _other("local_shapes", ranks, whole)
-    linear, of = _other("partitions", ranks, whole), _kinds(ranks)
-    if kind == "tensor_parallel":
-        wanted = degree > 1
-        fine = ((split > 0) is wanted and linear == (of if wanted else 0)) or len(whole) > 1
-    else:
-        fine = (min(layers, default=0) > 0) is (degree > 1)
-    return Shown(
-        count == degree and fine,
-        f"{count} processes worked; {split} kinds of weight and {linear} of {of} of linear layer are smaller than the "
-        f"control's, {layers} layers elsewhere",
-    )
-
-
-def _kinds(ranks: list[dict[str, JSON]]) -> int:
-    """How many kinds of linear layer the first rank could share; of adapters that read no partitions back none."""
-    found = ranks[0].get("partitions") if ranks else None
-    return len(found) if isinstance(found, dict) else 0
-
-
-def _other(table: str, ranks: list[dict[str, JSON]], whole: list[dict[str, JSON]]) -> int:
-    """How many entries of the first rank's `table` of shapes are others than the whole model's."""
-    shapes, theirs = (side[0].get(table) if side else None for side in (ranks, whole))
+def _others(table: str, rank: dict[str, JSON], whole: dict[str, JSON]) -> int:
+    """How many entries of the rank's `table` of shapes are others than those of `whole`."""
+    shapes, theirs = rank.get(table), whole.get(table)
     if not isinstance(shapes, dict) or not isinstance(theirs, dict):
         return 0
     return sum(shape != theirs.get(name) for name, shape in shapes.items())
 
 
-def _differs(rank: dict[str, JSON], whole: list[dict[str, JSON]]) -> bool:
-    return any(_other(table, [rank], whole) for table in ("local_shapes", "partitions"))
+def _differs(rank: dict[str, JSON], whole: dict[str, JSON]) -> bool:
+    return any(_others(table, rank, whole) for table in ("local_shapes", "partitions"))
 
 
-def _strategy_of(run: Seen, control: Seen, value: JSON) -> Shown:
-    if value == "data_parallel":
-        return _copies(run, control, 2)
-    return _parallel(str(value), run, control, 2)
+def _sizes(rank: dict[str, JSON]) -> dict[str, float]:
+    """Entries of a rank's part of each kind of linear layer: inputs times outputs; LookupError where none is told."""
+    kinds = rank.get("partitions")
+    if not isinstance(kinds, dict) or not kinds:
+        raise LookupError("the sizes of the linear layers were not read back from every process")
+    return {kind: prod(number(size) for size in listed(sizes)) for kind, sizes in kinds.items()}
+
+
+def _divided(part: dict[str, float], degree: int, held: dict[str, float], theirs: int) -> bool:
+    """Whether `degree` such parts make what `theirs` of those held do: none less, one kind just that, each smaller.
+
+    Heads of keys and values that there are too few of are held several times, which makes a part larger.
+    """
+    if part.keys() != held.keys():
+        return False
+    surplus = [part[kind] * degree - held[kind] * theirs for kind in part]
+    return min(surplus) == 0 and all(part[kind] < held[kind] for kind in part)
+
+
+def _split(rank: dict[str, JSON], other: dict[str, JSON], degree: int, theirs: int) -> bool:
+    """Whether a rank of `degree` has its share, by what a rank of the control's `theirs` has."""
+    own, held = _sizes(rank), _sizes(other)
+    if degree == theirs:
+        return own == held and not _others("local_shapes", rank, other)
+    if not _others("local_shapes", rank, other):
+        return False
+    return _divided(own, degree, held, theirs) if degree > theirs else _divided(held, theirs, own, degree)
 
 
 def _tensor(run: Seen, control: Seen, value: JSON) -> Shown:
-    return _parallel("tensor_parallel", run, control, int(number(value)))
+    """That many processes worked, and each has just its share of every linear layer: a single one has them whole.
+
+    What is whole is told by the control, of as many processes as were read back. LookupError where the sizes of
+    either's linear layers were not.
+    """
+    degree, count = int(number(value)), _processes(run)
+    ranks, others = _ranks(run), _ranks(control)
+    if not ranks or not others:
+        raise LookupError("no process was read back")
+    shares = [all(_split(rank, other, degree, len(others)) for other in others) for rank in ranks]
+    kinds = len(_sizes(ranks[0]))
+    weights = _others("local_shapes", ranks[0], others[0])
+    linear = _others("partitions", ranks[0], others[0])
+    return Shown(
+        count == degree == len(ranks) and all(shares),
+        f"{count} processes worked; {weights} kinds of weight and {linear} of {kinds} of linear layer have other sizes "
+        f"than the control's, {sum(shares)} of {len(ranks)} processes have just their share",
+    )
+
+
+def _layers(run: Seen) -> list[int]:
+    return [int(number(rank.get("decoder_layers"))) for rank in _ranks(run)]
 
 
 def _pipeline(run: Seen, control: Seen, value: JSON) -> Shown:
-    return _parallel("pipeline_parallel", run, control, int(number(value)))
+    """That many processes worked, each with some of the layers, and all of the model's between them.
+
+    LookupError where the control, of one process or of several, has no layer that is known as one.
+    """
+    degree, count = int(number(value)), _processes(run)
+    layers, whole = _layers(run), sum(_layers(control))
+    if not whole:
+        raise LookupError("no layers were read back from the control, so it is not known how many there are")
+    fine = count == degree == len(layers) and all(layers) and sum(layers) == whole
+    return Shown(fine, f"{count} processes worked, with {layers} of {whole} layers")
 
 
 def _copies(run: Seen, control: Seen, value: JSON) -> Shown:
-    """That many processes worked, each with the whole model."""
+    """That many processes worked, each with the whole model, and no prompt in several of them."""
     count = _processes(run)
-    ranks, whole = _ranks(run), _ranks(control)[:1]
-    complete = sum(not _differs(rank, whole) and not number(rank.get("missing_layers")) for rank in ranks)
-    fine = count == int(number(value)) == complete == len(ranks)
-    return Shown(fine, f"{count} processes worked, {complete} of {len(ranks)} with the whole model")
+    ranks, whole = _ranks(run), _ranks(control)
+    if not whole:
+        raise LookupError("no process of the control was read back, so it is not known what the whole model is")
+    complete = sum(not _differs(rank, whole[0]) and not number(rank.get("missing_layers")) for rank in ranks)
+    again = _taken_again(run)
+    fine = count == int(number(value)) == complete == len(ranks) and not again
+    text = f", prompts {again} in more than one of them" if again else ""
+    return Shown(fine, f"{count} processes worked, {complete} of {len(ranks)} with the whole model{text}")
+
+
+def _taken_again(run: Seen) -> list[int]:
+    """Prompts of which far more tokens were scheduled than they and their outputs have; none where it is not told.
+
+    A token or two more are no second time: a step may be scheduled before it is known that an output has ended.
+    """
+    lengths: Counter[int] = Counter()
+    for told in run.observation.get("sequences", []):
+        ids = told["token_ids"]
+        assert isinstance(ids, list)
+        lengths[int(number(told["prompt"]))] += int(number(told["prompt_tokens"])) + len(ids)
+    taken: Counter[int] = Counter()
+    for step in steps(run):
+        for prompt, tokens, _ in step:
+            taken[prompt] += tokens
+    return sorted(prompt for prompt, length in lengths.items() if 2 * taken[prompt] > 3 * length)
+
+
+_STRATEGIES = {"tensor_parallel": _tensor, "pipeline_parallel": _pipeline, "data_parallel": _copies}
+
+
+def _strategy_of(run: Seen, control: Seen, value: JSON) -> Shown:
+    return _STRATEGIES[str(value)](run, control, 2)
 
 
 executor = probe("the executor's work is done in the engine's own process (mp, ray: in another)", _executor)
 parallel_strategy = probe("two processes share the weights, the layers or the requests", _strategy_of)
 tensor_parallel = probe("that many processes work, each with its share of the weights", _tensor)
 pipeline_parallel = probe("that many processes work, each with its share of the layers", _pipeline)
-data_parallel = probe("that many processes work, each with the whole model", _copies)
+data_parallel = probe("that many processes work, each with the whole model and with prompts of its own", _copies)

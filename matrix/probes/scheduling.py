@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.declare import Probe, Seen, Shown
+from harness.declare import Effect, Probe, Seen, Shown
 from harness.jsontypes import JSON
+from matrix.probes.readback import listed
 from matrix.probes.scores import number, span
 
 
@@ -143,15 +144,38 @@ def _drafts(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _accepted_more(run: Seen, control: Seen, value: JSON) -> Shown:
-    """Another draft model or lookup range: drafts come at other steps than in the control."""
+    """Another draft model or range of n-grams: some prompt gets other drafts than in the control."""
     del value
-    ours = [[drafts for _, _, drafts in step] for step in steps(run)]
-    theirs = [[drafts for _, _, drafts in step] for step in steps(control)]
-    count = sum(map(sum, ours))
+    ours, theirs = steps(run), steps(control)
+    count, other = (sum(drafts for step in side for _, _, drafts in step) for side in (ours, theirs))
     return Shown(
-        count > 0 and ours != theirs,
-        f"{count} tokens drafted in {len(ours)} steps (control: {sum(map(sum, theirs))} in {len(theirs)})",
+        count > 0 and _drafted(ours) != _drafted(theirs),
+        f"{count} tokens drafted in {len(ours)} steps (control: {other} in {len(theirs)})",
     )
+
+
+def _drafted(scheduled: list[list[tuple[int, int, int]]]) -> dict[int, list[int]]:
+    """How many tokens are drafted at each of a prompt's own steps, by prompt: in what company it came is no matter."""
+    found: dict[int, list[int]] = {}
+    for step in scheduled:
+        for prompt, _, drafts in step:
+            found.setdefault(prompt, []).append(drafts)
+    return found
+
+
+def _looks_up(end: int) -> Effect:
+    """As `_accepted_more`, by a live drafter whose shortest (0) or longest (1) n-gram is that one."""
+
+    def effect(run: Seen, control: Seen, value: JSON) -> Shown:
+        shown = _accepted_more(run, control, value)
+        ngrams = listed(run.read_back.get("drafter_ngrams"))
+        fits = len(ngrams) == len(_ENDS) and ngrams[end] == value
+        return Shown(shown.holds and fits, f"{shown.saw}; {_ENDS[end]} n-gram of {ngrams or 'none'}")
+
+    return effect
+
+
+_ENDS = ("the shortest", "the longest")
 
 
 def _stream_interval(run: Seen, control: Seen, value: JSON) -> Shown:
@@ -188,6 +212,16 @@ priority = Probe(says="prompts are taken in by priority, lowest number first", e
 scheduling_policy = Probe(says="given priorities decide the order (fcfs: they do not)", effect=_policy)
 method = Probe(says="tokens are drafted that way, and the output takes fewer steps", effect=_method, decisive=False)
 speculates = Probe(says="drafts come that the control does not have", effect=_accepted_more, decisive=False)
+lookup_min = Probe(
+    says="the live drafter's shortest n-gram is that one, and other drafts come than in the control",
+    effect=_looks_up(0),
+    decisive=False,
+)
+lookup_max = Probe(
+    says="the live drafter's longest n-gram is that one, and other drafts come than in the control",
+    effect=_looks_up(1),
+    decisive=False,
+)
 drafted_tokens = Probe(says="that many tokens are drafted a step", effect=_drafts)
 stream_interval = Probe(says="pieces of a stream carry that many tokens", effect=_stream_interval, decisive=False)
 performance_mode = Probe(says="more requests (balanced: fewer) share a step than in the control", effect=_room)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
-from harness.backends.torchside import gpu_uuids, hub_snapshot
+from harness.backends.torchside import gpu_uuids, hub_snapshot, kind_of
 
 if TYPE_CHECKING:
     from harness.backends.pytorch.load import Loaded
@@ -50,6 +50,7 @@ def describe_model(loaded: Loaded) -> dict[str, JSON]:
         "quantized_layer": _quantized_layer(model),
         "quantization_method": _method(model),
         "compiled_forward": hasattr(vars(model).get("forward"), "_torchdynamo_orig_callable"),
+        "ending_ids": _ending_ids(model.generation_config.eos_token_id),
         "name_or_path": str(model.config._name_or_path),
         "weight_files": list(loaded.weight_files),
         "commit": hub_snapshot(loaded.weight_files),
@@ -57,6 +58,11 @@ def describe_model(loaded: Loaded) -> dict[str, JSON]:
         "pid": os.getpid(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _ending_ids(ending: int | list[int] | None) -> list[JSON]:
+    """The ids that end an output, as a generation config has them: none, one or several."""
+    return [] if ending is None else [*sorted({ending} if isinstance(ending, int) else set(ending))]
 
 
 def _method(model: Any) -> JSON:
@@ -68,7 +74,7 @@ def _local_shapes(model: Any) -> dict[str, JSON]:
     """Class and shape, here and as a whole, of one attention and one MLP weight, and of the embedding."""
     shapes: dict[str, JSON] = {}
     for name, parameter in model.named_parameters():
-        kind = ".".join(part for part in name.split(".") if not part.isdigit())
+        kind = kind_of(name)
         if kind in shapes or parameter.dim() != 2:
             continue
         local = parameter.to_local() if hasattr(parameter, "to_local") else parameter

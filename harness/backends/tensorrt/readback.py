@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import processes
 from harness.backends.base import describe
 from harness.backends.tensorrt.reads import Reads
-from harness.backends.torchside import hub_snapshot
+from harness.backends.torchside import hub_snapshot, kind_of
 from harness.gpus import gpus
 
 if TYPE_CHECKING:
@@ -89,9 +89,8 @@ def _model(model: Any) -> dict[str, JSON]:
         dtypes[str(parameter.dtype)] += 1
         count += parameter.numel()
         size += parameter.numel() * parameter.element_size()
-        kind = ".".join(part for part in name.split(".") if not part.isdigit())
-        if parameter.dim() == 2 and kind not in shapes:
-            shapes[kind] = [str(parameter.dtype), *parameter.shape]
+        if parameter.dim() == 2:
+            shapes.setdefault(kind_of(name), [str(parameter.dtype), *parameter.shape])
     modules = list(model.modules())
     linear = [module for module in modules if type(module).__name__.endswith("Linear")]
     attention = [module.attn for module in modules if hasattr(module, "attn")]

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
-from harness.backends.torchside import gpu_uuids, hub_snapshot
+from harness.backends.torchside import gpu_uuids, hub_snapshot, kind_of
 from harness.backends.vllm import loading
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         "compilation": {
             "counters": {k: int(v) for k, v in vars(compilation_counter).items() if isinstance(v, int) and v},
             "models": _compiled_models(model),
+            "level": int(config.optimization_level),
             "mode": _name(config.compilation_config.mode),
             "cudagraph_mode": _name(config.compilation_config.cudagraph_mode),
             "backend": str(config.compilation_config.backend),
@@ -53,7 +54,7 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         "config_module": type(config.model_config.hf_config).__module__,
         "commit": hub_snapshot(str(file) for load in loading.seen() for file in load["files"]),
         "sampler_class": f"{type(runner.sampler).__module__}.{type(runner.sampler).__qualname__}",
-        "drafter_class": type(runner.drafter).__name__ if getattr(runner, "drafter", None) is not None else None,
+        **_drafter(getattr(runner, "drafter", None)),
         "max_model_len": int(runner.max_model_len),
     }
 
@@ -99,9 +100,8 @@ def _weights(model: Any) -> dict[str, JSON]:
         placed += own if parameter.device.type != "cpu" else 0
         count += parameter.numel()
         size += own
-        kind = ".".join(part for part in name.split(".") if not part.isdigit())
-        if parameter.dim() == 2 and kind not in shapes:
-            shapes[kind] = [str(parameter.dtype), *parameter.shape]
+        if parameter.dim() == 2:
+            shapes.setdefault(kind_of(name), [str(parameter.dtype), *parameter.shape])
     return {
         "model_class": type(model).__name__,
         "model_module": type(model).__module__,
@@ -122,8 +122,7 @@ def _modules(model: Any) -> dict[str, JSON]:
         sizes = (getattr(module, f"{side}_size_per_partition", None) for side in ("input", "output"))
         if len(known := [int(size) for size in sizes if size is not None]) == 2:
             # a layer's weight may be packed out of sight, what it multiplies is not
-            kind = ".".join(part for part in path.split(".") if not part.isdigit())
-            partitions.setdefault(kind, list(known))
+            partitions.setdefault(kind_of(path), list(known))
         method = getattr(module, "quant_method", None)
         if method is not None and hasattr(module, "weight") | hasattr(module, "qweight") | hasattr(
             module, "output_size"
@@ -182,6 +181,14 @@ def _cache(runner: Any) -> dict[str, JSON]:
     }
 
 
+def _drafter(drafter: Any) -> dict[str, JSON]:
+    """The part that drafts, and the shortest and longest n-gram that each of its look-ups is given."""
+    return {
+        "drafter_class": None if drafter is None else type(drafter).__name__,
+        "drafter_ngrams": [int(drafter.min_n), int(drafter.max_n)] if hasattr(drafter, "min_n") else None,
+    }
+
+
 def _lora(runner: Any) -> JSON:
     manager = getattr(runner, "lora_manager", None)
     if manager is None:
@@ -203,6 +210,7 @@ def describe_core(engine: Any) -> dict[str, JSON]:
     facts: dict[str, JSON] = {
         "engine_class": type(engine).__name__,
         "core_pid": os.getpid(),
+        "ending_ids": _ending_ids(getattr(engine, "llm_engine", engine).input_processor),
         "config": {
             "cache": _plain(config.cache_config),
             "scheduler": _plain(config.scheduler_config),
@@ -229,6 +237,13 @@ def describe_core(engine: Any) -> dict[str, JSON]:
             "connector": type(scheduler.connector).__name__,
         }
     return facts
+
+
+def _ending_ids(processor: Any) -> list[JSON]:
+    """The ids that end an output, from where each request gets them: the tokenizer's, and those of the defaults."""
+    listed = processor.generation_config_fields.get("eos_token_id")
+    ids = {listed} if isinstance(listed, int) else set(listed or ())
+    return [*sorted({*ids, processor.renderer.get_eos_token_id()} - {None})]
 
 
 def _block_hash(core: Any) -> str | None:

@@ -55,7 +55,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "speculative.prompt_lookup_min",
-        scheduling.speculates,
+        scheduling.lookup_min,
         Value(1, contrast=5),
         Value(5, contrast=1),
         companions={**_NGRAM, "vllm.speculative.prompt_lookup_max": 5},
@@ -63,7 +63,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     engine(
         "speculative.prompt_lookup_max",
-        scheduling.speculates,
+        scheduling.lookup_max,
         Value(2, contrast=6),
         Value(6, contrast=2),
         companions={**_NGRAM, "vllm.speculative.prompt_lookup_min": 2},
