@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from harness import expectations, report
+from harness import expectations
+from harness.backends import MODULES
 from harness.expectations import Accepted, Environment, Expectations, ExpectationsError, shown
 from harness.jsontypes import JSON
 from harness.records import CellRecord
@@ -132,7 +133,7 @@ def hold(results: Results, known: Iterable[Expectations]) -> list[Held]:
     """
     listed = list(known)
     groups: dict[tuple[str, object], Held] = {}
-    order = {backend: index for index, backend in enumerate(report.COLUMNS)}
+    order = {backend: index for index, backend in enumerate(MODULES)}
     for cell in sorted(results.measured, key=lambda cell: order.get(cell.backend, len(order))):
         environment = environment_of(results, cell)
         expected = expectations.find(listed, environment)

@@ -25,9 +25,11 @@ def parse_backends(text: str) -> list[str]:
     """Names from a comma-separated list.
 
     Raises:
-        ValueError: an unknown backend.
+        ValueError: an unknown backend, or none.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"{text!r} names no backend: expected some of {', '.join(MODULES)}")
     if unknown := [name for name in names if name not in MODULES]:
         raise ValueError(f"unknown backend {', '.join(unknown)}: expected some of {', '.join(MODULES)}")
     return names

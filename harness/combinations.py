@@ -16,6 +16,7 @@ from harness.claims import Agreement, BackendClaims, Claims, Outcome
 from harness.config.rules import REGISTRY, Rule
 from harness.declare import Matrix
 from harness.declare_limits import Limitation
+from harness.ordering import natural
 from harness.recommended import recommendations
 from harness.store import Judged, Results
 from harness.verdict import Cause
@@ -69,7 +70,7 @@ def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
         cited = tuple(Measured.of(record, results) for record in told)
         rows.append(LimitRow(limit.backend, limit.parameter, says, limit.resolution, cited))
     order = list(report.COLUMNS)
-    return sorted(rows, key=lambda row: (not row.measured, order.index(row.backend), report.natural(row.parameter)))
+    return sorted(rows, key=lambda row: (not row.measured, order.index(row.backend), natural(row.parameter)))
 
 
 def absent(results: Results) -> list[tuple[str, int, str]]:
@@ -98,7 +99,7 @@ def _limit_row(record: Judged, results: Results, known: Limitation | None) -> Li
 def unforeseen(results: Results) -> list[tuple[Judged, str]]:
     """Cells whose config validation accepts and whose run upstream ends with an error, and in which phase it does."""
     found = [cell for cell in results.judged if cell.cause in _RAISED and cell.rejected_by_validation is None]
-    return [(cell, _phase(cell)) for cell in sorted(found, key=lambda cell: report.natural(cell.cell))]
+    return [(cell, _phase(cell)) for cell in sorted(found, key=lambda cell: natural(cell.cell))]
 
 
 def _phase(cell: Judged) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from harness import circumstances, report
 from harness.circumstances import Fact
 from harness.jsontypes import JSON
+from harness.ordering import natural
 from harness.records import CellRecord, Planned
 from harness.report import Measured
 from harness.settled import ABSENT, ValueChange, changes
@@ -128,7 +129,7 @@ class Difference:
                 shown = (_cut(_text(value.before)), _cut(_text(value.after)))
                 key = (value.path or "(everything)", *shown)
                 found.setdefault(key, []).append(change.cell)
-        ordered = sorted(found.items(), key=lambda item: (-len(item[1]), report.natural(item[0][0]), item[0]))
+        ordered = sorted(found.items(), key=lambda item: (-len(item[1]), natural(item[0][0]), item[0]))
         return [Everywhere(*key, cells=self._cells(cells)) for key, cells in ordered]
 
     def _cells(self, cells: list[str]) -> str:

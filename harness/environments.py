@@ -36,15 +36,20 @@ def requirement_files(folder: Path, *, cuda: bool) -> list[Path]:
     Raises:
         SetupError: there are none.
     """
-    if files := _files(folder, cuda=cuda):
-        return files
-    machine = "with" if cuda else "without"
-    raise SetupError(f"{folder}: no requirement files (*.txt) found for a machine {machine} an NVIDIA GPU")
+    if reason := not_for(folder, cuda=cuda):
+        raise SetupError(reason)
+    return _files(folder, cuda=cuda)
 
 
-def installable(folder: Path, *, cuda: bool) -> bool:
-    """Whether there are requirement files for such a machine."""
-    return bool(_files(folder, cuda=cuda))
+def not_for(folder: Path, *, cuda: bool) -> str | None:
+    """Why nothing of a folder can be installed on such a machine, or None."""
+    if _files(folder, cuda=cuda):
+        return None
+    if not _files(folder, cuda=not cuda):
+        return f"{folder}: no requirement files (*.txt) found"
+    if cuda:
+        return f"{folder}: its requirement files are for a machine without an NVIDIA GPU, and this one has one"
+    return f"{folder}: needs a machine with an NVIDIA GPU, and `nvidia-smi -L` lists none here"
 
 
 def _files(folder: Path, *, cuda: bool) -> list[Path]:

@@ -8,10 +8,11 @@ from typing import Annotated, Final
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness import report, store
+from harness import store
 from harness.config import yaml_text
 from harness.expectations import Accepted, Expectations, ExpectationsError
 from harness.jsontypes import JSON
+from harness.ordering import natural
 from harness.verdict import Cause, Outcome
 
 _HEADER: Final = """\
@@ -142,7 +143,7 @@ def write(expectations: Expectations) -> None:
         StoreError: it cannot be written.
     """
     groups: dict[str, dict[str, JSON]] = {name: {} for name in ("fail", "uncertain", "not_run", "varies", "pass")}
-    for row, accepted in sorted(expectations.rows.items(), key=lambda item: report.natural(item[0])):
+    for row, accepted in sorted(expectations.rows.items(), key=lambda item: natural(item[0])):
         name, entry = _entry(accepted)
         groups[name][row] = entry
     head: dict[str, JSON] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import shlex
@@ -257,10 +258,11 @@ def schedule(table: Mapping[str, object], known: Schedule | None = None) -> Sche
     counts = ("repeats", "retries")
     stated: dict[str, Any] = dict(table)
     for key, value in stated.items():
-        kinds: tuple[type, ...] = (int,) if key in counts else (int, float)
-        if key not in Schedule.__dataclass_fields__ or isinstance(value, bool) or not isinstance(value, kinds):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        number = whole or (key not in counts and isinstance(value, float) and math.isfinite(value))
+        if key not in Schedule.__dataclass_fields__ or not number:
             raise ProjectError(
-                f"[tool.paramatrix.energy] {key} = {value!r}: expected numbers for some of "
+                f"[tool.paramatrix.energy] {key} = {value!r}: expected finite numbers for some of "
                 f"{', '.join(Schedule.__dataclass_fields__)}"
             )
     try:

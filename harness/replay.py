@@ -17,10 +17,11 @@ import pytest
 from markupsafe import escape
 
 from harness import report as matrix
+from harness.conclusion import conclude
 from harness.htmlreport import Carried, MatrixHtml, details
+from harness.ordering import natural
 from harness.records import CellRecord, Planned
 from harness.store import Judged, Results
-from harness.verdict import Cause, Outcome
 
 PAGE: Final = "matrix.html"
 _MADE = re.compile(r"<p>Report generated on [^<]*? by (?=<a )")
@@ -151,7 +152,7 @@ class Replay:
         order = {title: index for index, title in enumerate(titles)}
 
         def place(plan: Planned) -> tuple[object, ...]:
-            return order.get(plan.section, len(order)), plan.section, matrix.natural(plan.row), plan.backend
+            return order.get(plan.section, len(order)), plan.section, natural(plan.row), plan.backend
 
         judged = {one.cell: one for one in results.judged}
         session.items = [
@@ -183,12 +184,3 @@ class Told(pytest.Item):
         if self.record is None:
             pytest.skip("planned, not measured: the run was interrupted")
         conclude(self.record)
-
-
-def conclude(record: CellRecord | Judged) -> None:
-    """A verdict as a test's outcome."""
-    told = f"{record.cause.value}: {record.reason}"
-    if record.verdict is Outcome.FAIL or record.cause is Cause.HARNESS_ERROR:
-        pytest.fail(told, pytrace=False)
-    if record.verdict is Outcome.NOT_RUN:
-        pytest.skip(told)

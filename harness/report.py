@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
 from harness import store
+from harness.ordering import natural
 from harness.records import BackendInfo, RunRecord
 from harness.store import Judged, Results, Table
 from harness.verdict import Outcome
@@ -227,13 +228,6 @@ def marks(sources: list[Measured]) -> dict[tuple[str, str], str]:
 
 def _newest_first(results: Table[Any]) -> list[RunRecord]:
     return sorted(results.runs.values(), key=lambda run: (run.started, run.run), reverse=True)
-
-
-def natural(name: str) -> tuple[list[tuple[int, float, str]], str]:
-    """Sort key: as text, but numbers by their value."""
-    parts = re.split(r"(-?\d+(?:\.\d+)?)", name)
-    # the name itself decides between 0.5 and 0.50
-    return [(0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts)], name
 
 
 def _cut(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from os.path import expanduser, realpath
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,14 +36,22 @@ _IDENTITY = {"run", "cell", "backend", "parameter", "value", "section", "model"}
 class Session:
     """Judges cells one after the other, keeping one backend host a backend."""
 
-    def __init__(self, project: Project, keep: int = 3) -> None:
-        """`keep`: how many engines of a backend stay loaded."""
+    def __init__(
+        self, project: Project, keep: int = 3, *, snapshots: Mapping[str, Mapping[str, JSON] | str] | None = None
+    ) -> None:
+        """Begin without hosts: each starts with the first cell of its backend.
+
+        Args:
+            project: where the backends' interpreters are.
+            keep: how many engines of a backend stay loaded.
+            snapshots: what is known already of what `snapshots` tells.
+        """
         self.project = project
         self.keep = keep
         self.variants = Variants(project.cache / "variants")
         self.redactor = Redactor(project.root)
         self.metering = Metering()
-        self._snapshots: dict[str, Mapping[str, JSON] | str] = {}
+        self._snapshots = dict(snapshots or {})
         self._expected: dict[str, Expectations | None] = {}
         self._experiments: dict[str, Experiment | str] = {}
         self._hosts: dict[str, BackendHost] = {}
@@ -200,7 +209,8 @@ def models(project: Project, model: str | None, gpus: Mapping[str, bool]) -> dic
     if model is not None:
         folder = Path(model)
         if folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-            folder = folder.expanduser().resolve()
+            # unlike Path's own, these leave a loop of links and the home of nobody as they are
+            folder = Path(realpath(expanduser(model)))  # noqa: PTH111 - see above
             if not (folder / "config.json").is_file():
                 raise FileNotFoundError(
                     f"MODEL={model}: expected a model folder with a config.json or a hub id like org/name, found "

@@ -16,7 +16,8 @@ SIZES = {"pytorch": 24, "vllm": 8}
 """✅ cells: PyTorch's take about a second each, vLLM's about five."""
 
 
-@pytest.mark.parametrize("backend", SIZES)
+# vLLM's sample may hold cells that give its cache more than half of the memory
+@pytest.mark.parametrize("backend", ["pytorch", pytest.param("vllm", marks=pytest.mark.alone)])
 def test_no_saboteur_gets_a_pass_but_where_the_committed_audit_says_so(backend: str, tmp_path: Path) -> None:
     variable = f"PARAMATRIX_{backend.upper()}_PYTHON"
     python = os.environ.get(variable) or str(ROOT / ".venvs" / backend / "bin" / "python")

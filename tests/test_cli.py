@@ -66,6 +66,18 @@ def test_an_unknown_backend_is_named_with_those_that_exist(project: Path, comman
     )
 
 
+@pytest.mark.parametrize("command", ["run", "cases", "plan"])
+def test_a_list_of_backends_that_names_none_is_refused(project: Path, command: str) -> None:
+    told = refused(project, command, "--backends", ",")
+    assert told == "paramatrix: ',' names no backend: expected some of pytorch, vllm, tensorrt"
+
+
+@pytest.mark.parametrize("workers", ["0", "-3", "two", "999999999999"])
+def test_a_number_of_slots_that_cannot_be_meant_is_refused(project: Path, workers: str) -> None:
+    told = refused(project, "run", f"--workers={workers}")
+    assert told.startswith(f"paramatrix: --workers {workers}: expected auto (all slots there are), or how many: ")
+
+
 @pytest.mark.parametrize(
     ("model", "found"),
     [("/no/such/model", "no such folder"), (".", "a folder without one"), ("~/none", "no such folder")],
@@ -75,6 +87,14 @@ def test_a_model_that_cannot_be_read_is_named(project: Path, model: str, found: 
         told = refused(project, command, "--model", model)
         assert "expected a model folder with a config.json or a hub id like org/name" in told
         assert told.endswith(f"found {found}")
+
+
+def test_a_model_folder_that_links_to_itself_is_told_in_one_line(project: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for model in (str(loop), "~nobody-at-all/model"):
+        for command in ("cases", "run"):
+            assert refused(project, command, "--model", model).endswith("found no such folder")
 
 
 def test_a_torn_last_line_is_named_and_repaired(project: Path) -> None:
@@ -108,6 +128,18 @@ def test_reports_that_cannot_be_written_are_named(project: Path) -> None:
     assert "--out" in told
     told = refused(project, "run", "--results", "/proc/results.jsonl")
     assert "cannot be written: " in told
+
+
+def test_a_name_that_no_file_can_have_is_told_in_one_line(project: Path) -> None:
+    for command in (("diff", "reports"), ("plan", "--results"), ("merge", "reports/results.jsonl", "--out")):
+        assert refused(project, *command, "x" * 300).endswith(f"{'x' * 300}: File name too long")
+
+
+def test_results_without_a_run_are_neither_accepted_nor_taken_for_a_repeat(project: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    for command in (("accept", "--results"), ("diff", "reports", "reports", "--repeat")):
+        assert f"{empty}: no run is recorded in it" in refused(project, *command, str(empty))
 
 
 def test_results_that_another_run_is_writing_are_left_to_it(project: Path) -> None:
@@ -182,7 +214,12 @@ def test_setup_leaves_out_what_has_no_requirements_for_this_machine(tmp_path: Pa
         (files / "1-nothing.txt").write_text("# nothing\n")
     done = paramatrix(folder, "setup")
     assert done.returncode == 0, done.stderr
-    assert f"vllm: not installed: {folder / 'requirements' / 'vllm'} has no requirement files for this" in done.stdout
+    lacks = (
+        "needs a machine with an NVIDIA GPU, and" if elsewhere == "cuda" else "are for a machine without an NVIDIA GPU"
+    )
+    (told,) = [line for line in done.stdout.splitlines() if "not installed" in line]
+    assert told.startswith(f"vllm: not installed: {folder / 'requirements' / 'vllm'}: ")
+    assert lacks in told
     assert [path.name for path in (folder / ".venvs").iterdir() if path.is_dir()] == ["pytorch"]
 
 
@@ -220,6 +257,34 @@ def test_a_backend_that_cannot_be_installed_keeps_no_other_from_it(tmp_path: Pat
     asked = paramatrix(folder, "setup", "--backends", "pytorch", PIP_NO_INDEX="1")
     assert asked.returncode == 2
     assert "paramatrix: installing" in asked.stderr
+
+
+def test_environments_are_made_side_by_side(tmp_path: Path) -> None:
+    folder = projects.make(tmp_path / "project")
+    file = folder / "pyproject.toml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("pytorch = ")))
+    for backend in ("pytorch", "vllm"):
+        (folder / "requirements" / backend).mkdir(parents=True)
+        (folder / "requirements" / backend / "1.txt").write_text("# nothing\n")
+    code = """
+import sys, threading
+from harness import cli, environments
+both = threading.Barrier(2, timeout=60)
+environments.make = lambda target, files: both.wait() >= 0
+sys.argv[1:] = ["setup"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=projects.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["pytorch", "vllm"]
 
 
 def test_no_project_says_where_one_was_looked_for(tmp_path: Path) -> None:

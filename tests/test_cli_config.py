@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from harness.claims import read
+from harness.claims import ClaimsError, read
 from harness.cli import app
 from harness.host import HostUnavailable, Launcher
 from harness.modelfacts import model_facts
-from harness.store import Writer
+from harness.store import Writer, dump
 from tests.interpreters import ROOT
+from tests.projects import paramatrix
 from tests.toys import cell_record, planned, run_record
 
 SNAPSHOTS = ROOT / "tests" / "config_snapshots"
@@ -66,6 +69,54 @@ def test_validate_shows_warnings_and_prints_json_for_machines(tmp_path: Path) ->
     assert "warning: decoder.top_k" in call("validate", file).stdout
     (row,) = json.loads(call("validate", "--json", file).stdout)
     assert (row["status"], [item["rule"] for item in row["warnings"]]) == ("valid", ["decoding.greedy_top_k"])
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "energy.jsonl"])
+def test_validate_reads_results_too(name: str) -> None:
+    file = f"reports/{name}"
+    done = call("validate", file, "matrix/recommended/1-memory-constrained.yaml")
+    assert done.exit_code == 0, done.output
+    assert re.match(rf"{file}: valid \(\d+ cells of \d+ runs?\)\nmatrix/recommended/", done.stdout)
+
+
+def test_validate_names_each_line_of_results_that_is_no_record(tmp_path: Path) -> None:
+    cell = dump(cell_record("r", "streaming=True"))
+    header = dump(run_record("r", planned("streaming=True")))
+    bad = cell.replace(b'"verdict":"pass"', b'"verdict":"fail"')
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(cell + header + bad + cell + b"\xff\0\n" + b'{"record":"ce')
+    before = file.read_bytes()
+    done = call("validate", str(file))
+    lines = done.stdout.splitlines()
+    assert (done.exit_code, lines[-1]) == (1, f"{file}: invalid (4 problems)")
+    for line, (number, words) in zip(
+        lines,
+        [
+            (1, "refers to run r, which no line before it describes"),
+            (3, "cause confirmed means pass, not fail"),
+            (5, "not a results line"),
+            (6, "the last line is torn"),
+        ],
+        strict=False,
+    ):
+        assert line.startswith(f"{file}:{number}: ")
+        assert words in line
+    assert file.read_bytes() == before
+    (row,) = json.loads(call("validate", "--json", str(file)).stdout)
+    assert (row["status"], [problem["what"] for problem in row["problems"]]) == ("invalid", lines[:-1])
+
+
+def test_validate_tells_results_without_a_run_from_those_that_cannot_be_read(tmp_path: Path) -> None:
+    empty, folder = tmp_path / "empty.jsonl", tmp_path / "folder.jsonl"
+    empty.touch()
+    folder.mkdir()
+    assert call("validate", str(empty)).stdout.startswith(f"{empty}: no run is recorded in it\n")
+    assert call("validate", str(empty)).exit_code == 1
+    for file in (folder, tmp_path / "none.jsonl"):
+        done = call("validate", str(file), str(empty))
+        assert done.exit_code == 2
+        assert f"{file}: error: cannot be read" in done.stdout
+    assert len(json.loads(call("validate", "--json", str(folder), str(empty)).stdout)) == 2
 
 
 def test_preflight_accepts_what_this_machine_can_do(tmp_path: Path) -> None:
@@ -157,6 +208,51 @@ def test_stored_claims_are_shown_as_a_table_without_running_anything() -> None:
     assert "over-strict: parallelism.pytorch_pipeline" in done.stdout
     stored = json.loads(call("claims", "--stored", "--json").stdout)
     assert stored["pytorch"] == read(ROOT / "reports/claims.json").backends["pytorch"].model_dump(mode="json")
+
+
+RULE = "decoding.sampling_at_temperature_zero"
+
+
+def test_stored_claims_of_one_rule_are_shown_with_both_examples() -> None:
+    done = call("claims", "--stored", "--backend", "pytorch", "--rule", RULE, "--rule", "beams.streaming")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("pytorch: 2 rules, ")
+    assert f"agrees: {RULE} (witness {{" in done.stdout
+    assert f"agrees: {RULE} (neighbour {{" in done.stdout
+    found = json.loads(call("claims", "--stored", "--json", "--rule", RULE).stdout)
+    assert {claim["rule"] for claims in found.values() for claim in claims["claims"]} == {RULE}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rule", "decoding.sampling_temperature_zero"], "'decoding.sampling_temperature_zero': expected one of "),
+        (["--rule", "decoding.sampling_temperature_zero"], f", like {RULE}, "),
+        (["--rule", "backends.vllm_section", "--backend", "vllm"], "backends.vllm_section: no rule of vllm"),
+    ],
+)
+def test_a_rule_that_cannot_be_checked_is_told_with_the_likest(options: list[str], words: str) -> None:
+    done = call("claims", "--stored", *options)
+    assert done.exit_code != 0
+    assert isinstance(done.exception, ClaimsError)
+    assert words in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+def test_one_rule_is_checked_alone_and_no_file_is_changed(pytorch_python: str, tmp_path: Path) -> None:
+    table = f"""
+        [tool.paramatrix]
+        declarations = "matrix"
+        templates = {json.dumps(str(ROOT / "templates"))}
+        [tool.paramatrix.launchers]
+        pytorch = {json.dumps([pytorch_python])}
+    """
+    (tmp_path / "pyproject.toml").write_text(textwrap.dedent(table))
+    done = paramatrix(tmp_path, "claims", "--backend", "pytorch", "--rule", RULE)
+    assert done.returncode == 0, done.stderr
+    assert f"agrees: {RULE} (witness {{" in done.stdout
+    assert done.stderr.count("witness ") == 1, done.stderr
+    assert not (tmp_path / "reports").exists()
 
 
 def test_report_writes_every_page_from_results_alone(tmp_path: Path) -> None:

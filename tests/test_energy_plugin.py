@@ -156,6 +156,8 @@ def test_a_config_has_a_budget_by_its_file(toy: pytest.Pytester) -> None:
         ("", "expected cell ids or config files with limits*got nothing"),
         ("- a\n", "got a list"),
         ("a: [", "not YAML"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: {gross_j: {max: 1}}\na: {gross_j: {max: 2}}\n", "duplicate key 'a'"),
         ("pytorch-decoder.top_k=5: 3\n", "expected limits*got 3"),
         ("pytorch-decoder.top_k=5: {watts: {max: 1}}\n", "no figure is called 'watts': expected some of gross_j*"),
         ("pytorch-decoder.top_k=5: {gross_j: {most: 1}}\n", "expected {min: number}*got {'most': 1}"),
@@ -169,7 +171,7 @@ def test_a_budget_that_says_nothing_is_refused_with_what_was_expected(tmp_path: 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BudgetError) as error:
         read_budget(path, MATRIX)
-    assert fnmatch(str(error.value), f"{path}: *{said.replace('[', '[[]')}*")
+    assert fnmatch(str(error.value), f"{path}*: *{said.replace('[', '[[]')}*")
     assert "\n" not in str(error.value)
 
 
@@ -217,6 +219,14 @@ def test_the_command_measures_and_says_where_the_figures_are(tmp_path: Path) -> 
     refused = projects.paramatrix(folder, "energy", "--repeats", "0")
     assert (refused.returncode, refused.stdout.count("Traceback")) == (pytest.ExitCode.USAGE_ERROR, 0)
     assert "repeats=0" in refused.stderr
+    endless = projects.paramatrix(folder, "energy", "--window", "inf")
+    assert (endless.returncode, endless.stdout.count("Traceback")) == (pytest.ExitCode.USAGE_ERROR, 0)
+    assert "window_s = inf: expected finite numbers" in endless.stderr
+    (folder / "junk.jsonl").write_text("junk\n")
+    junk = projects.paramatrix(folder, "energy", "--results", "junk.jsonl")
+    assert junk.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "junk.jsonl" in junk.stderr
+    assert "Traceback" not in junk.stdout + junk.stderr
     unknown = projects.paramatrix(folder, "energy", "--cell", "pytorch-x=1")
     assert unknown.returncode == 2
     assert "no cell is called pytorch-x=1" in unknown.stderr

@@ -5,6 +5,7 @@ The requirements are wheels made here, so nothing is downloaded.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import environments
-from harness.environments import SetupError, fingerprint, is_ready, make, requirement_files
+from harness.environments import SetupError, fingerprint, is_ready, make, not_for, requirement_files
 from tests.wheels import wheel
 
 ROOT = Path(environments.__file__).resolve().parent.parent
@@ -154,6 +155,23 @@ def test_the_files_that_fit_the_machine_are_chosen(tmp_path: Path, cuda: bool, n
     requirement(folder / "cuda", "gpu.txt")
     requirement(folder / "cpu", "cpu.txt")
     assert [path.name for path in requirement_files(folder, cuda=cuda)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "words"),
+    [(False, "needs a machine with an NVIDIA GPU, and `nvidia-smi -L` lists none"), (True, "without an NVIDIA GPU")],
+)
+def test_requirements_for_the_other_kind_of_machine_alone_say_which_one(tmp_path: Path, cuda: bool, words: str) -> None:
+    requirement(tmp_path / ("cpu" if cuda else "cuda"), "1.txt")
+    with pytest.raises(SetupError, match=f"^{re.escape(str(tmp_path))}: .*{words}"):
+        requirement_files(tmp_path, cuda=cuda)
+
+
+def test_tensorrt_llm_s_requirements_say_that_it_needs_a_gpu() -> None:
+    told = not_for(ROOT / "requirements" / "tensorrt", cuda=False)
+    assert told is not None
+    assert "needs a machine with an NVIDIA GPU" in told
+    assert not_for(ROOT / "requirements" / "tensorrt", cuda=True) is None
 
 
 def test_a_folder_without_requirements_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -400,3 +400,26 @@ def test_a_test_that_merely_has_a_cell_as_parameter_records_nothing(toy: pytest.
     )
     assert toy.runpytest_subprocess().ret == pytest.ExitCode.OK
     assert not (toy.path / "reports").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_tests_that_are_called_as_cells_are_called_are_no_cells(toy: pytest.Pytester, workers: str) -> None:
+    """Neither are they left out because a cell's outcome is re-used, nor is anything written of them."""
+    toy.runpytest_subprocess()
+    before = lines(toy)
+    (toy.path / "test_own.py").write_text(
+        f"import pytest\n@pytest.mark.parametrize('name', {list(TOY_CELLS)!r})\ndef test_own(name):\n    assert name\n"
+    )
+    toy.runpytest_subprocess("test_own.py", f"-n{workers}").assert_outcomes(passed=len(TOY_CELLS))
+    assert lines(toy) == before
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_cells_are_judged_in_the_file_that_the_project_names_and_in_no_other(
+    toy: pytest.Pytester, workers: str
+) -> None:
+    (toy.path / "test_more.py").write_text("def test_more(cell, judge_cell):\n    judge_cell(cell)\n")
+    done = toy.runpytest_subprocess("test_more.py", f"-n{workers}")
+    assert done.ret != 0
+    done.stdout.fnmatch_lines(["*test_more.py::test_more judges cells: expected in test_cells.py alone*"])
+    assert not (toy.path / "reports").exists()

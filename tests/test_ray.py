@@ -52,7 +52,7 @@ def start(folder: Path, cluster: Nodes, *more: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What a run said that judged everything; each cell once."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     told = Counter(re.findall(r"^\[ *\d+/\d+\] \S+ (\S+)", out, re.MULTILINE))
     assert set(told.values()) == {1}, out
@@ -148,7 +148,7 @@ def test_a_run_that_is_ended_leaves_no_supervisor_and_keeps_what_arrived(
     before = cluster.supervisors()
     assert before
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     if number != signal.SIGKILL:
         assert not any(pid in before for pid in cluster.supervisors()), "they are waited for"
@@ -179,7 +179,7 @@ def test_an_address_at_which_nothing_answers_is_one_line(tmp_path: Path) -> None
     folder = projects.make(tmp_path / "project")
     command = ["harness.cli", "run", "--executor", "ray", "--ray-address", "127.0.0.1:9"]
     process = projects.start(folder, *command, python=str(clusters.PYTHON))
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 4
     assert "no Ray cluster at 127.0.0.1:9: Connection refused" in out + err
     assert "Traceback" not in out + err

@@ -166,7 +166,7 @@ def test_a_script_uses_the_library_alone_and_shows_what_is_handed_over(measured:
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    assert modules == {"transformers", "multiprocessing", "sys", "traceback", "importlib"}
+    assert modules == {"transformers", "multiprocessing", "os", "sys", "traceback", "importlib"}
     assert "def control():\n    return run()\n" in text
     assert "def treated():\n    return run(temperature=0.0)\n" in text
     assert 'MODEL = [*sys.argv[1:], "models/tiny"][0]' in text
@@ -337,11 +337,39 @@ def test_texts_of_a_record_cannot_break_out_of_the_script() -> None:
     assert text.replace("\ufffd", "").isascii()
 
 
-@pytest.mark.parametrize(("folder", "line"), [("~/m", "sys.argv[1]"), ("<tmp>/m", "sys.argv[1]")])
-def test_a_model_that_lay_outside_of_the_project_has_to_be_named(folder: str, line: str) -> None:
+@pytest.mark.parametrize("folder", ["~/m", "<tmp>/m"])
+def test_a_model_that_lay_outside_of_the_project_has_to_be_named(folder: str, tmp_path: Path) -> None:
     text = rendered(record({**CALL, "args": [folder]}, {**LOAD, "args": [folder]}, *PLAIN[2:]))
-    assert f"\nMODEL = {line}\n" in text
     assert folder not in text
+    assert told_where_no_folder_is(text, tmp_path).endswith(". Name the model's: python repro.py FOLDER\n")
+
+
+def told_where_no_folder_is(text: str, folder: Path, *arguments: str) -> str:
+    """The line that a script ends with in an empty folder, before it asks its library for anything."""
+    (file,) = written(folder, [text])
+    command = [sys.executable, "-I", str(file), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    return done.stderr
+
+
+def test_outside_of_the_checkout_a_script_says_what_it_needs_and_asks_no_hub(tmp_path: Path) -> None:
+    info = toys.run_record("r", toys.planned("decoder.top_k=1")).backends["pytorch"]
+    models = {"pytorch": info.model_copy(update={"model": "models/tiny", "model_hash": "0"})}
+    run = toys.run_record("r", toys.planned("decoder.top_k=1")).model_copy(update={"backends": models})
+    text = repro.script(record(*PLAIN), run, TEMPLATES)
+    checkout = "Run this in a checkout of paramatrix, or name the model's: python repro.py FOLDER\n"
+    assert told_where_no_folder_is(text, tmp_path) == f"models/tiny: no such folder in {tmp_path}. {checkout}"
+    assert told_where_no_folder_is(text, tmp_path, "nowhere") == f"nowhere: no such folder in {tmp_path}. {checkout}"
+
+
+def test_a_hub_id_is_no_folder_and_its_cache_is_one(tmp_path: Path) -> None:
+    cached = {"kwargs": {"cache_dir": ".cache/variants/hub-1"}}
+    calls = ({**CALL, "args": ["a/b"]}, {**LOAD, "args": ["a/b"]}, *PLAIN[2:])
+    assert "isdir" not in rendered(record(*calls))
+    text = rendered(record(calls[0], {**calls[1], **cached}, *PLAIN[2:]))
+    told = told_where_no_folder_is(text, tmp_path)
+    assert told.startswith(f".cache/variants/hub-1: no such folder in {tmp_path}. `make matrix FRESH=1 CELL='pytorch-")
 
 
 values = st.recursive(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from harness.slots.machine import Machine
 from harness.store import Results
 from harness.verdict import Cause
-from tests import fake_smi, projects
+from tests import fake_smi, projects, toys
 from tests.toys import marked
 
 pytestmark = pytest.mark.faults
@@ -158,6 +159,22 @@ def test_verdicts_are_the_same_however_many_slots_there_are_and_each_cell_has_it
     ]
     assert controls.count("ran") <= 1, "cells of one key share their control"
     assert "reused" in controls
+
+
+def test_workers_take_the_controllers_word_for_what_there_is_and_start_hosts_alone(tmp_path: Path) -> None:
+    log, host = tmp_path / "log", tmp_path / "host.py"
+    host.write_text(
+        "import runpy, sys\n"
+        f"with open({str(log)!r}, 'a') as log:\n"
+        "    print(sys.argv[3], file=log)\n"
+        f"runpy.run_path({str(toys.TOY_HOST)!r}, run_name='__main__')\n"
+    )
+    folder = projects.make(tmp_path / "project", (sys.executable, str(host)), "declared_slots.PLAIN")
+    done = measure(folder, "PLAIN", 2)
+    assert done.code == pytest.ExitCode.OK, done.out
+    started = Counter(log.read_text().split())
+    assert started["describe"] == 1, "asked by the controller, and by no worker again"
+    assert started["serve"] >= 2
 
 
 def test_only_gpus_that_were_allotted_are_handed_out_and_told_of(tmp_path: Path) -> None:

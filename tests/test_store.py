@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,23 @@ def test_repairing_twice_keeps_what_was_set_aside_before(path: Path) -> None:
         aside = repair(path)
     assert aside is not None
     assert aside.read_bytes() == b'{"one\n{"two\n'
+
+
+def test_a_last_line_too_deep_to_be_read_is_set_aside_as_well(path: Path) -> None:
+    path.write_bytes(dump(A) + b"[" * 100_000 + b"\n")
+    aside = repair(path)
+    assert aside is not None
+    assert aside.read_bytes() == b"[" * 100_000 + b"\n"
+    assert path.read_bytes() == dump(A)
+
+
+def test_repair_takes_no_line_from_a_file_that_holds_no_results(path: Path) -> None:
+    path.write_text("[tool.paramatrix]\ndeclarations = 'matrix'\n")
+    before = path.read_bytes()
+    for change in (repair, store.mend):
+        with pytest.raises(StoreError, match=r"results\.jsonl:1: not a results line, so its last line is left alone"):
+            change(path)
+    assert path.read_bytes() == before
 
 
 def test_repair_of_a_file_that_is_one_torn_line_leaves_an_empty_file(path: Path) -> None:
@@ -556,3 +573,14 @@ def test_a_writer_that_wrote_nothing_leaves_every_byte_as_it_was(path: Path) -> 
     before = path.read_bytes()
     Writer(path).close()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("write", [Writer, store.mend, lambda path: store.replace(path, b"x")])
+def test_what_is_no_regular_file_is_never_replaced_by_one(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    """For the superuser /dev/null would be; a pipe stands for it here."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match=rf"^{pipe}: cannot be written: It is no regular file"):
+        write(pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe], "and nothing is left beside it"

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from harness.config import settings
+from harness.config import settings, yaml_text
 from harness.config.files import load_config
 from harness.declare import Matrix
 from harness.energy.quality import Quality
@@ -83,11 +81,13 @@ def read(path: Path, matrix: Matrix) -> Budget:
         BudgetError: it cannot be read, or names what does not exist.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_text.parse(path.read_text(encoding="utf-8")).data
     except (OSError, UnicodeDecodeError) as error:
         raise BudgetError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise BudgetError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except yaml_text.NotYaml as error:
+        wrong = error.problem
+        where = f"{path}, line {wrong.line}" if wrong.line else str(path)
+        raise BudgetError(f"{where}: {wrong.what}: {wrong.actual}, expected {wrong.expected}: {wrong.fix}") from None
     if not isinstance(content, dict) or not content:
         raise BudgetError(
             f"{path}: expected cell ids or config files with limits, like "

@@ -15,6 +15,7 @@ from harness.energy.measured import MeasuredRecord, Measurements
 from harness.energy.quality import Flag, Quality
 from harness.energy.record import FIGURES, Figure, Versus
 from harness.energy.wording import amount, percent
+from harness.ordering import natural
 from harness.records import BackendInfo
 from harness.report import Measured
 from harness.store import Results
@@ -143,7 +144,7 @@ def _backend(
             for own in [[record for record in measurements.measured if _of(record, source)]]
         ],
         _missing([row.record for row in shown.rows]),
-        sorted((plan.row for plan in measurements.unmeasured if plan.backend == name), key=report.natural),
+        sorted((plan.row for plan in measurements.unmeasured if plan.backend == name), key=natural),
     )
 
 

@@ -41,11 +41,11 @@ class EnergyRecorder:
         try:
             self.schedule = schedule({key: v for key, v in asked.items() if v is not None}, self.project.schedule)
             self.budget = budget.read(Path(chosen), self.project.matrix()) if chosen else Budget({})
-        except (BudgetError, ProjectError) as error:
+            results = Path(config.getoption("--matrix-results") or self.project.results)
+            self.known = store.read(results) if results.exists() else store.Results()
+        except (BudgetError, ProjectError, store.StoreError) as error:
             raise pytest.UsageError(str(error)) from None
-        results = Path(config.getoption("--matrix-results") or self.project.results)
         self.target = results.with_name(FILE)
-        self.known = store.read(results) if results.exists() else store.Results()
         self.run = new_run_id()
         self.session = Session(self.project, keep=ENGINES)
         self.writer: store.Writer | None = None

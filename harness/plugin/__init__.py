@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Generator
 
 import pytest
 
 from harness import acceptance
-from harness.htmlreport import Carried, MatrixHtml
+from harness.conclusion import conclude
 from harness.plan import Cell
 from harness.plugin import options, order
-from harness.plugin.asked import ELSEWHERE, MEASURE, cells_of, project_of, run_id
-from harness.plugin.chosen import INPUT, Chosen
-from harness.plugin.ending import Ending
-from harness.plugin.recorder import Recorder
-from harness.plugin.reuse import Reuse
-from harness.plugin.slots import MARK, TOLD, SlotPlugin, settle
+from harness.plugin.asked import ELSEWHERE, MEASURE, among_cases, cells_of, project_of, run_id
+from harness.plugin.chosen import Chosen
+from harness.plugin.passed import Passed
+from harness.plugin.told import CHOSEN, MARK, REUSED, SLOT, SNAPSHOTS
 from harness.records import CellRecord
-from harness.replay import conclude
 from harness.session import Session, column_models
 from harness.slots import orders
 from harness.slots.share import Share
@@ -40,52 +38,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Before xdist looks at it: how many workers there are to be."""
-    settle(config)
+    if not hasattr(config, "workerinput"):
+        from harness.plugin.slots import settle
+
+        settle(config)
     return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Controller and single process write results; xdist workers only send them."""
     config.addinivalue_line("markers", "matrix: a cell of the parameter matrix")
-    if (chosen := getattr(config, "workerinput", {}).get(INPUT)) is not None:
-        config.pluginmanager.register(Chosen(chosen), "paramatrix-chosen")
     if not hasattr(config, "workerinput"):
-        options.check_expressions(config)
-        order.check(config)
-        config.pluginmanager.register(Ending(), "paramatrix-ending")
-        if config.getoption("--energy") or config.getoption("--energy-budget"):
-            from harness.energy.plugin import EnergyRecorder
+        from harness.plugin import controller  # what it takes is more than the rest together, and no worker needs it
 
-            config.pluginmanager.register(EnergyRecorder(config), "paramatrix-recorder")
-            return
-        reuse = Reuse(config)
-        recorder = Recorder(config, reuse)
-        config.pluginmanager.register(Carried(), "paramatrix-carried")
-        config.pluginmanager.register(reuse, "paramatrix-reuse")
-        config.pluginmanager.register(recorder, "paramatrix-recorder")
-        config.pluginmanager.register(SlotPlugin(config, reuse), "paramatrix-slots")
-        if config.getoption("--executor"):
-            from harness.cluster.plugin import ClusterRun
-
-            cluster = config.stash[ELSEWHERE] = ClusterRun(config, recorder)
-            config.pluginmanager.register(cluster, "paramatrix-cluster")
-        if config.getoption("htmlpath", None):
-            html = MatrixHtml(lambda: project_of(config).templates, recorder.run_of)
-            config.pluginmanager.register(html, "paramatrix-html")
+        controller.register(config)
         return
-    config.pluginmanager.register(Reuse(config), "paramatrix-reuse")
-    if told := config.workerinput.get(TOLD):
-        os.environ[MARK] = told["mark"]
+    told = config.workerinput
+    if (chosen := told.get(CHOSEN)) is not None:
+        config.pluginmanager.register(Chosen(chosen), "paramatrix-chosen")
+    reused = frozenset(told.get(REUSED, ()))
+    config.pluginmanager.register(Passed(lambda: reused), "paramatrix-passed")
+    if slot := told.get(SLOT):
+        os.environ[MARK] = slot["mark"]
 
         def use(share: Share | None) -> None:
             _session(config).use(share)
 
-        config.pluginmanager.register(orders.hear(told, use), "paramatrix-slot")
+        config.pluginmanager.register(orders.hear(slot, use), "paramatrix-slot")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`cell` is parametrised with every planned cell; the id is the cell's own."""
     if {"cell", "judge_cell"} <= set(metafunc.fixturenames):
+        test = metafunc.definition.nodeid
+        if not among_cases(metafunc.config, test):
+            expected = project_of(metafunc.config).cases
+            pytest.fail(f"{test} judges cells: expected in {expected} alone ([tool.paramatrix] cases)", pytrace=False)
         mark = pytest.mark.matrix  # one for all: each look-up makes another
         cells = cells_of(metafunc.config)
         metafunc.parametrize("cell", [pytest.param(cell, id=cell.id, marks=mark) for cell in cells])
@@ -125,7 +113,8 @@ def judge_cell(request: pytest.FixtureRequest) -> Callable[[Cell], None]:
 
 def _session(config: pytest.Config) -> Session:
     if _SESSION not in config.stash:
-        config.stash[_SESSION] = Session(project_of(config))
+        known = json.loads(getattr(config, "workerinput", {}).get(SNAPSHOTS, "{}"))
+        config.stash[_SESSION] = Session(project_of(config), snapshots=known)
     return config.stash[_SESSION]
 
 

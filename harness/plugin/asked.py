@@ -10,6 +10,7 @@ import pytest
 from harness import plan
 from harness.columns import plan_cells
 from harness.plan import Cell
+from harness.plugin import told
 from harness.project import Project, ProjectError, find, parse_versions
 from harness.provenance import new_run_id
 from harness.records import Shard
@@ -84,6 +85,22 @@ class PlannedBefore:
         config.stash[CELLS] = self.cells
 
 
+def judged_in(config: pytest.Config, nodeid: str) -> str | None:
+    """The id of the cell that a test judges, by the name of the test: what the workers of pytest-xdist collect.
+
+    Others may have the same text in brackets; cells are judged in the project's own file alone.
+    """
+    if not among_cases(config, nodeid):
+        return None
+    return nodeid.partition("[")[2].removesuffix("]") or None
+
+
+def among_cases(config: pytest.Config, nodeid: str) -> bool:
+    """Whether a test is in the file whose tests judge cells (`[tool.paramatrix] cases`)."""
+    project = project_of(config)
+    return config.rootpath / nodeid.partition("::")[0] == project.root / project.cases
+
+
 def cell_of(item: pytest.Item) -> Cell | None:
     """The cell an item judges, if it judges one: having one as a parameter is not enough."""
     callspec = getattr(item, "callspec", None) if "judge_cell" in getattr(item, "fixturenames", ()) else None
@@ -95,5 +112,5 @@ def run_id(config: pytest.Config) -> str:
     """The id of this run: the controller's, also in its workers."""
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
-        return str(workerinput["paramatrix_run"])
+        return str(workerinput[told.RUN])
     return config.stash.setdefault(RUN, new_run_id())

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from harness.plugin.asked import SHARD, cell_of
+from harness.plugin.told import CHOSEN
 from harness.records import Shard
-
-INPUT = "paramatrix_chosen"
-"""The key under which workers are told the ids."""
 
 
 class Chosen:
@@ -30,7 +28,7 @@ class Chosen:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: the workers collect, so they choose."""
-        node.workerinput[INPUT] = sorted(self.ids)
+        node.workerinput[CHOSEN] = sorted(self.ids)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the chosen cells."""

@@ -11,7 +11,8 @@ import pytest
 from harness import expectation_files, store
 from harness.expectations import ExpectationsError
 from harness.fingerprint.reusable import says_more
-from harness.plugin.asked import ELSEWHERE, SHARD, cell_of, cells_of, project_of, run_id
+from harness.plugin.asked import ELSEWHERE, SHARD, cell_of, cells_of, judged_in, project_of, run_id
+from harness.plugin.told import RUN
 from harness.progress import Progress
 from harness.provenance import run_record
 from harness.records import CellRecord
@@ -52,13 +53,13 @@ class Recorder:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: fix the run's id before the workers start."""
-        node.workerinput["paramatrix_run"] = run_id(self.config)
+        node.workerinput[RUN] = run_id(self.config)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         """xdist: the workers collect; the first to finish tells what is planned."""
         del node
-        self._begin([nodeid.split("[", 1)[1][:-1] for nodeid in ids if "[" in nodeid])
+        self._begin([cell for nodeid in ids if (cell := judged_in(self.config, nodeid))])
 
     def run_of(self, run: str) -> RunRecord | None:
         """The run's own record, once it has begun."""
@@ -135,8 +136,8 @@ class Recorder:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A cell begins."""
-        if self.progress and "[" in nodeid:
-            self.progress.begin(nodeid.split("[", 1)[1][:-1])
+        if self.progress and (cell := judged_in(self.config, nodeid)):
+            self.progress.begin(cell)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

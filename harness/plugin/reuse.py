@@ -1,11 +1,12 @@
-"""Outcomes that are not made again: found before the run, passed over in it, told at its beginning."""
+"""Outcomes that are not made again: found before the run, told at its beginning."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,9 @@ from harness.fingerprint.cells import fingerprints
 from harness.fingerprint.reusable import reusable
 from harness.fingerprint.values import FingerprintError
 from harness.jsontypes import JSON
-from harness.plugin.asked import cell_of, cells_of, project_of
+from harness.plugin.asked import cells_of, project_of
+from harness.plugin.told import REUSED, SNAPSHOTS
 from harness.session import snapshots
-
-_SENT: Final = "paramatrix_reused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,11 @@ class Known:
 
 
 class Reuse:
-    """Passes over the cells whose recorded outcome is of the same inputs.
-
-    They stay collected: so a run states all it was asked for, and where nothing is left to run it still ends well.
-    """
+    """Finds the cells whose recorded outcome is of the same inputs."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self._known: Known | None = None
-        self._passed: frozenset[str] | None = None
 
     @property
     def results(self) -> Path:
@@ -61,7 +57,6 @@ class Reuse:
                 self._known = self._find(backends)
             except (store.StoreError, FingerprintError) as error:
                 raise pytest.UsageError(str(error)) from None
-            self._passed = self._known.reused
         return self._known
 
     def _find(self, backends: Iterable[str] | None) -> Known:
@@ -79,19 +74,10 @@ class Reuse:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """xdist: every worker passes over the same cells."""
-        node.workerinput[_SENT] = sorted(self.known().reused)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """A cell that is passed over leaves no trace among the tests."""
-        cell = cell_of(item)
-        return True if cell is not None and cell.id in self._reused() else None
-
-    def _reused(self) -> frozenset[str]:
-        if self._passed is None:
-            self._passed = frozenset(getattr(self.config, "workerinput", {}).get(_SENT, ()))
-        return self._passed
+        """xdist: every worker passes over the same cells, and need not ask again what there is."""
+        known = self.known()
+        node.workerinput[REUSED] = sorted(known.reused)
+        node.workerinput[SNAPSHOTS] = json.dumps(known.snapshots)
 
     def tell(self, chosen: Iterable[str]) -> None:
         """Say how many of the cells asked for are not run, and what hinders that."""

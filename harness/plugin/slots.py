@@ -12,8 +12,9 @@ import pytest
 from harness import groups, processes, store
 from harness.energy.summary import nothing
 from harness.experiment import Result
-from harness.plugin.asked import cells_of, run_id
+from harness.plugin.asked import cells_of, judged_in, run_id
 from harness.plugin.reuse import Reuse
+from harness.plugin.told import MARK, SLOT
 from harness.session import record
 from harness.slots import orders
 from harness.slots.allocation import Allocation, Work
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from harness.plan import Cell
     from harness.records import CellRecord
 
-TOLD: Final = "paramatrix_slot"
-"""The worker's input that says which slot it has."""
-MARK: Final = "PARAMATRIX_WORKER"
-"""Marks what a worker starts, so that its slot can be cleared when it dies."""
 _FUTILE: Final = 2
 """Workers in a row, for each slot, that may die before they come to a cell: then none will."""
 
@@ -83,7 +80,7 @@ class SlotPlugin:
         name = node.gateway.id
         self._slot[name] = min(set(range(len(self.slots.shares))) - set(self._slot.values()))
         self._mark[name] = secrets.token_hex(8)
-        node.workerinput[TOLD] = {**orders.told(self._slot[name], self.slots), "mark": self._mark[name]}
+        node.workerinput[SLOT] = {**orders.told(self._slot[name], self.slots), "mark": self._mark[name]}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Worker, error: object | None) -> None:
@@ -109,7 +106,7 @@ class SlotPlugin:
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_node_collection_finished(self, node: Worker, ids: list[str]) -> None:
         """The orders are our own business: nobody else is to count them among the items."""
-        if ids and TOLD in node.workerinput:
+        if ids and SLOT in node.workerinput:
             del ids[-orders.count(len(self.slots.shares)) :]
 
     @pytest.hookimpl(optionalhook=True)
@@ -140,9 +137,10 @@ class SlotPlugin:
     def _allocation(self, ids: Sequence[str]) -> Allocation:
         """The groups of what was collected and is not re-used; what is no cell stays together by its file."""
         reused = self.reuse.known().reused
-        ids = [name for name in ids if _bracketed(name) not in reused]
+        judged = {name: judged_in(self.config, name) for name in ids}
+        ids = [name for name in ids if judged[name] not in reused]
         known = {cell.id: cell for cell in cells_of(self.config)}
-        self._cells = {name: known[cell] for name in ids if (cell := _bracketed(name)) in known}
+        self._cells = {name: known[cell] for name in ids if (cell := judged[name]) in known}
         wanted = {cell.id: cell for cell in self._cells.values()}
         named: dict[str, list[str]] = {}
         for name, planned in self._cells.items():
@@ -169,7 +167,3 @@ class SlotPlugin:
             return store.read(self.reuse.results).cells.values()
         except store.StoreError:
             return ()  # a first run; a file that cannot be read is told by who writes it
-
-
-def _bracketed(nodeid: str) -> str:
-    return nodeid.split("[", 1)[1][:-1] if "[" in nodeid else ""

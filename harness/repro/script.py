@@ -15,10 +15,11 @@ from harness.judge import forwarded_difference
 from harness.records import BackendInfo, CellRecord, RunRecord
 from harness.report import fill, visible
 from harness.repro import pytorch, vllm
+from harness.repro.argument import argument, tells
 from harness.repro.bodies import PROMPTS, batched, functions, prompts
 from harness.repro.roles import Role, refusal, roles
 from harness.repro.shapes import LOGITS, NotReproducible, Shape
-from harness.repro.source import WIDTH, Code, statement, string
+from harness.repro.source import WIDTH, statement, string
 from harness.rests import RESOLVED
 
 SHAPES: Final[Mapping[str, Shape]] = {"pytorch": pytorch.SHAPE, "vllm": vllm.SHAPE}
@@ -59,14 +60,15 @@ def script(record: CellRecord, run: RunRecord, templates: Path) -> str:
             helpers.append(source.strip())
             code += source
     environment = _environment(shape, info, shared)
+    model = argument(control.run.model, info, record.cell, [code, *environment])
     return fill(
         templates,
         TEMPLATE,
         about=_docstring(record, run, control, treated),
-        code="\n".join([code, *environment]),
+        code="\n".join([code, *environment, *model]),
         imports=_imports(code, shape),
         environment=environment,
-        model=_argument(control.run.model),
+        model=model,
         prompts=statement(f"{PROMPTS} = ", batched(common)) if common else [],
         functions=bodies,
         helpers=helpers,
@@ -84,19 +86,6 @@ def _environment(shape: Shape, info: BackendInfo, shared: Mapping[str, str]) -> 
         *(f"os.environ[{string(name)}] = {string(value)}" for name, value in shared.items()),
         *(f"os.environ.setdefault({string(name)}, {string(value)})" for name, value in defaults.items()),
     ]
-
-
-def _argument(model: str) -> list[str]:
-    """Lines that take the model from the command line, or as it is recorded where that tells where it lies."""
-    if not _tells(model):
-        return ["MODEL = sys.argv[1]"]
-    *lines, last = statement("MODEL = ", [Code("*sys.argv[1:]"), model])
-    return [*lines, f"{last}[0]"]
-
-
-def _tells(model: str) -> bool:
-    """Whether a path is one to use: not where redaction has put something else in its place."""
-    return re.search(r"<\w+>|^~", model) is None
 
 
 def _imports(code: str, shape: Shape) -> list[str]:
@@ -130,10 +119,10 @@ def _about(record: CellRecord, run: RunRecord, control: Role, treated: Role) -> 
         yield f"Effect looked for: {observed.get('effect')}. The verdict rests on {', '.join(rests)}."
     info = run.backends[record.backend]
     yield f"Recorded {run.started} by paramatrix {run.harness.version} with Python {info.python} on {info.device}."
-    needed = "" if _tells(control.run.model) else ", which it needs: the record does not say where it lay"
+    needed = "" if tells(control.run.model) else ", which it needs: the record does not say where it lay"
     yield (
         f"Argument: the model{needed}; a folder's name is relative to where the script is run. "
-        "Exit status 0: both runs give what was recorded."
+        "Exit status 0: both runs give what was recorded; 1: they do not; 2: a folder is missing."
     )
 
 

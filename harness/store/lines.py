@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import mmap
@@ -69,12 +70,19 @@ def repair(path: Path) -> Path | None:
     """Move a torn last line into a file beside the results; that file, or None if none was torn.
 
     Torn is also a line of which the disk kept the end alone. One that lacks nothing but its end is whole.
+
+    Raises:
+        StoreError: it is no file of lines such as results are.
     """
     last = _last(path)
     if _is_json(last):
         if last and not last.endswith(b"\n"):
             replace(path, path.read_bytes() + b"\n")
         return None
+    with path.open("rb") as file:
+        first = file.readline()
+    if first != last and not _is_json(first):
+        raise StoreError(f"{path}:1: not a results line, so its last line is left alone too. Name a file of results.")
     aside = path.with_name(path.name + ".torn")
     with aside.open("ab") as file:
         file.write(last.removesuffix(b"\n") + b"\n")
@@ -97,13 +105,19 @@ def _is_json(line: bytes) -> bool:
         return True  # nothing there: a blank line is passed over
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
 def open_alone(path: Path) -> int:
-    """A descriptor that appends to `path`, and the only one: another run would be compacted away."""
+    """A descriptor that appends to `path`, and the only one: another run would be compacted away.
+
+    Raises:
+        StoreError: another run is writing it.
+        OSError: it cannot be opened, or is no regular file.
+    """
+    _demand_replaceable(path)
     while True:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -138,6 +152,7 @@ def replace_by(path: Path, parts: Iterable[bytes]) -> None:
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        _demand_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
             file.writelines(parts)
@@ -149,3 +164,9 @@ def replace_by(path: Path, parts: Iterable[bytes]) -> None:
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()  # there is none where all went well
+
+
+def _demand_replaceable(path: Path) -> None:
+    """A device, a pipe or a folder must not make way for a file: for the superuser, /dev/null would."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is no regular file")

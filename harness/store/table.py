@@ -88,37 +88,45 @@ class Table(Generic[C]):
             StoreError: missing, unreadable, torn, or not what the schema says.
         """
         table = cls()
-        for number, line in lines(path, cls.made_by):
+        for problem in table.take_in(path):
+            raise StoreError(problem)
+        return table
+
+    def take_in(self, path: Path) -> Iterator[str]:
+        """Read a file's lines; for each that cannot be taken in, where it is and what is wrong with it.
+
+        Raises:
+            StoreError: missing, unreadable or torn.
+        """
+        for number, line in lines(path, self.made_by):
             try:
-                record: RunRecord | C = cls.line.validate_json(line)
+                record: RunRecord | C = self.line.validate_json(line)
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"]) or "line"
-                raise StoreError(
+                yield (
                     f"{path}:{number}: not a results line ({error.error_count()} problems; {where}: {first['msg']}). "
-                    f"Expected a record as {cls.schema} says; restore the file or start a new one."
-                ) from None
-            if not isinstance(record, RunRecord):
-                table.check(record, f"{path}:{number}")
-            table.add(record, line)
-        return table
+                    f"Expected a record as {self.schema} says; restore the file or start a new one."
+                )
+                continue
+            if not isinstance(record, RunRecord) and (problem := self.check(record)):
+                yield f"{path}:{number}: {problem}"
+                continue
+            self.add(record, line)
 
-    def check(self, record: C, where: str) -> None:
-        """Whether the run that a record refers to is known.
-
-        Raises:
-            StoreError: it is not.
-        """
+    def check(self, record: C) -> str | None:
+        """What is wrong with a record whose run no line before it describes."""
         if record.run not in self.runs:
-            raise StoreError(
-                f"{where}: cell {record.cell} refers to run {record.run}, which no line before it describes. "
+            return (
+                f"cell {record.cell} refers to run {record.run}, which no line before it describes. "
                 "Put the run's header line back, or start a new file."
             )
         if record.backend not in self.runs[record.run].backends:
-            raise StoreError(
-                f"{where}: cell {record.cell} is of backend {record.backend}, which its run {record.run} "
+            return (
+                f"cell {record.cell} is of backend {record.backend}, which its run {record.run} "
                 "does not describe. Restore the file or start a new one."
             )
+        return None
 
     def compacted(self) -> Iterator[bytes]:
         """The lines of the file without superseded cell records and the runs that nothing refers to any more.

@@ -1,4 +1,4 @@
-"""The commands about configs: `validate` and `preflight`. They parse, call and print."""
+"""The command `preflight`: a config against this machine."""
 
 from __future__ import annotations
 
@@ -16,23 +16,10 @@ from harness.host import HostUnavailable
 from harness.modelfacts import model_facts
 from harness.project import Project, find
 
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-def validate(
-    files: Annotated[list[str], typer.Argument(help="Config files; - is standard input.")],
-    as_json: AsJson = False,
-    strict: Annotated[bool, typer.Option(help="Warnings are errors.")] = False,
-) -> None:
-    """Validate config files: exit 0 valid, 1 invalid, 2 unreadable."""
-    code, text = validate_files(files, strict=strict, json=as_json)
-    typer.echo(text, nl=False)
-    raise typer.Exit(code)
-
 
 def preflight(
     config: Annotated[Path, typer.Argument(help="A config file.")],
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Check a config against this machine: exit 0 it can work, 1 problems, 2 unreadable."""
     code, text = validate_files([str(config)], json=as_json)

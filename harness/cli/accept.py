@@ -32,6 +32,8 @@ def accept(  # noqa: PLR0917 - typer makes options of them
     project = find().at(parse_versions(version or ()))
     source = results or project.results
     found = store.read(source)
+    if not found.runs:
+        raise ExpectationsError(f"{source}: no run is recorded in it; `make matrix` records one")
     wanted = set(cell or ())
     if (reason or upstream) and not wanted:
         raise ExpectationsError("--reason and --upstream are about a cell: name it with --cell")

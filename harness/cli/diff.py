@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness import report, store
-from harness.diff import Difference, State, difference, render
+from harness.diff import Difference, DiffError, State, difference, render
 from harness.project import find
 
 
@@ -26,6 +26,8 @@ def diff(
 ) -> None:
     """Cells whose verdict, cause, evidence level or resolved value changed, and cells that came or went."""
     again = _read(repeat) if repeat else None
+    if again is not None and not again.runs:
+        raise DiffError(f"{repeat}: no run is recorded in it")
     found = difference(_read(before), _read(after), repeat=again)
     if out:
         page = report.save(render(found, find().templates), out)
