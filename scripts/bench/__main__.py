@@ -73,7 +73,7 @@ def _part(name: str, project: Project, options: argparse.Namespace) -> bool:
 
 
 def compare(project: Project, options: argparse.Namespace) -> Table:
-    """The same cells in one process per case, and by `paramatrix run`, cold and warm."""
+    """The same cells in one process per case, and by `paramatrix run`: cold, on two slots, and warm."""
     rows: list[list[str]] = []
     notes: list[str] = []
     for backend in options.backends:
@@ -87,13 +87,16 @@ def compare(project: Project, options: argparse.Namespace) -> Table:
             results = Path(folder) / "results.jsonl"
             cold = ways.ours("ours, cold", cells, results)
             print(" | ".join(cold.row), flush=True)
+            slots = ways.ours("ours, cold, two slots", cells, results.with_stem("slots"), "2")
+            print(" | ".join(slots.row), flush=True)
             warm = ways.ours("ours, warm", cells, results)
             print(" | ".join(warm.row), flush=True)
-        rows += [apart.row, cold.row, warm.row]
-        times = ", ".join(f"{cost.per_minute / apart.per_minute:.1f} ({cost.name})" for cost in (cold, warm))
+        rows += [apart.row, cold.row, slots.row, warm.row]
+        times = ", ".join(f"{cost.per_minute / apart.per_minute:.1f} ({cost.name})" for cost in (cold, slots, warm))
         notes.append(f"Cells a minute, times those of one process per case: {times}.")
         notes += [
-            f"Judged differently: {text}." for text in (*sides.differing(apart, cold), *sides.differing(cold, warm))
+            f"Judged differently: {text}."
+            for text in (*sides.differing(apart, cold), *sides.differing(cold, slots), *sides.differing(cold, warm))
         ]
     return Table(sides.HEADINGS, rows, notes)
 

@@ -32,6 +32,8 @@ class Cost:
     """What it took to judge some cells."""
 
     name: str
+    at_once: bool = False
+    """Whether several slots were at work, so that seconds of one are not seconds of all."""
     cells: int = 0
     hosts: int = 0
     engines: int = 0
@@ -69,7 +71,8 @@ class Cost:
     def row(self) -> list[str]:
         """One line of the table."""
         counts = [str(count) for count in (self.cells, self.measured, self.hosts, self.engines)]
-        seconds = [f"{value:.1f}" for value in (self.import_s, self.upstream_s, self.overhead_s, self.wall_s)]
+        overhead = "–" if self.at_once else f"{self.overhead_s:.1f}"
+        seconds = [f"{self.import_s:.1f}", f"{self.upstream_s:.1f}", overhead, f"{self.wall_s:.1f}"]
         return [self.name, *counts, *seconds, f"{self.per_minute:.1f}", f"{self.peak_mib:.0f}"]
 
 
@@ -113,8 +116,14 @@ class Sides:
         cost.peak_mib = peak.mib
         return cost
 
-    def ours(self, name: str, cells: Sequence[Cell], results: Path) -> Cost:
+    def ours(self, name: str, cells: Sequence[Cell], results: Path, workers: str | None = None) -> Cost:
         """`paramatrix run` into a results file, which it may find there from before.
+
+        Args:
+            name: of the way.
+            cells: to judge.
+            results: the file.
+            workers: how many slots, or `auto`; None: one.
 
         Raises:
             RunFailedError: it did not judge them.
@@ -123,12 +132,14 @@ class Sides:
         before = set(store.read(results).runs) if results.exists() else set()
         chosen = [word for cell in cells for word in ("--cell", cell.id)]
         out = ["--out", str(results), "--pages", str(results.parent)]
-        command = ["-m", "harness.cli", "run", "--backends", self.backend, *chosen, *out]
+        slots = ["--workers", workers] if workers else []
+        command = ["-m", "harness.cli", "run", "--backends", self.backend, *chosen, *slots, *out]
         # 1: a verdict other than the accepted one: measured all the same, and `differing` compares
         ran = commands.run(command, self.project.root, codes=(0, 1))
         records = list(store.read(results).cells.values())
         own = [record for record in records if record.run not in before]
-        cost = Cost(f"{self.backend}, {name}", cells=len(cells), measured=len(own), hosts=int(bool(own)))
+        hosts = sum(record.timing.queue_s > 0 for record in own)
+        cost = Cost(f"{self.backend}, {name}", bool(workers), cells=len(cells), measured=len(own), hosts=hosts)
         cost.engines = sum(a.new_engine for record in own for a in record.attempts if a.outcome != REUSED)
         cost.import_s = sum(record.timing.queue_s for record in own)
         cost.upstream_s = sum(record.timing.upstream_s for record in own)

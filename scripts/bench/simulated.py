@@ -16,9 +16,9 @@ from tests.toy_backend import ToyBackend, ToyEngine, named
 LOADS_S: Final = (1.0, 1.5, 2.0, 2.5)
 """An engine of vLLM's CPU build takes 0.6 to 2.2 s to load (docs/benchmarks.md, DESIGN)."""
 GENERATE_S: Final = 0.1
-ENGINES: Final = 128
-REQUESTS: Final = 64
-"""Cells on the base engine."""
+ENGINES: Final = 192
+REQUESTS: Final = 96
+"""Cells on the base engine. Together about as many cells and engines as vLLM's column has (docs/benchmarks.md)."""
 _OWN: Final = "vllm.max_num_seqs"
 
 
