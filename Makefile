@@ -38,7 +38,7 @@ help: ## Show this help
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables of matrix, cases:  BACKENDS=pytorch      columns, comma-separated"
+	@echo "  Variables of matrix:         BACKENDS=pytorch      columns, comma-separated (of cases too)"
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
 	@echo "                               CELL=pytorch-streaming=True  one exact cell"
 	@echo "                               MODEL=path-or-hub-id"
@@ -50,6 +50,7 @@ help: ## Show this help
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
 	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
 	@echo "  Of bench:                    PARTS=\"sample scaling large running sampling matrix\"  CELLS=16  WRITE=docs/benchmarks.md"
+	@echo "  Of test:                     WORKERS=4             processes that share its files (default: 2)"
 	@echo "  Of audit, besides:           SAMPLE=24 SEED=text   so many cells, spread over sections"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
 	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
@@ -91,7 +92,9 @@ cases: harness ## List the planned cells
 	@$(PARAMATRIX) cases $(if $(BACKENDS),--backends $(BACKENDS))
 
 test: setup ray ## Test the harness itself, real backends included
-	@.venv/bin/python -m pytest tests
+	@.venv/bin/python -m pytest -p no:harness.plugin -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder \
+	  --max-worker-restart 0 -m "not alone" tests
+	@.venv/bin/python -m pytest -p no:harness.plugin -m alone tests
 
 faults: setup ## Run the tests in which things die or are interrupted REPEAT times
 	@for round in $$(seq $(or $(REPEAT),20)); do \
