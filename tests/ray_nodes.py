@@ -7,6 +7,7 @@ a node: {"pid": of its raylet}. At the end of its input it ends them all.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 
@@ -17,6 +18,8 @@ STORE = 80 << 20
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pray") as folder:
+        # the default folder, as `Cluster` notes its address there and makes no other that was named
+        os.environ["RAY_TMPDIR"] = folder
         cluster = Cluster(
             initialize_head=True,
             head_node_args={
@@ -24,7 +27,6 @@ def main() -> None:
                 "num_gpus": 0,
                 "include_dashboard": False,
                 "object_store_memory": STORE,
-                "temp_dir": folder,
                 # a lost node is noticed within 2 s
                 "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
             },
