@@ -112,6 +112,17 @@ def test_a_torn_last_line_is_named_and_repaired(project: Path) -> None:
     assert paramatrix(project, "report").returncode == 0
 
 
+def test_a_file_that_a_run_is_writing_is_not_repaired(project: Path) -> None:
+    """What looks torn may be a line that is being written, and the run would go on in a file that nobody finds."""
+    results = project / "reports" / "results.jsonl"
+    writer = Writer(results)
+    with results.open("ab") as file:
+        file.write(b'{"record":"cell","run"')
+    assert "another run is writing it" in refused(project, "repair")
+    results.write_bytes(results.read_bytes().removesuffix(b'{"record":"cell","run"'))
+    writer.close()
+
+
 def test_a_line_that_is_no_record_is_named(project: Path) -> None:
     results = project / "reports" / "results.jsonl"
     results.write_bytes(results.read_bytes() + b'{"record":"cell"}\n')

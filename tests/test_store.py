@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness import records, store
+from harness.fingerprint.reusable import reusable
 from harness.records import CellRecord, RunRecord
 from harness.store import Results, StoreError, Writer, compact, dump, read, repair
 from harness.verdict import Cause
@@ -372,6 +373,78 @@ def test_a_file_whose_new_content_cannot_be_told_to_the_end_stays_as_it_was(path
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("removed", [False, True], ids=["replaced", "removed"])
+def test_a_file_that_is_taken_from_its_writer_is_said_and_not_only_at_the_end(path: Path, removed: bool) -> None:
+    """As `git checkout` does it: what is appended would go into a file that nobody finds."""
+    writer = Writer(path)
+    writer.append(A)
+    path.unlink()
+    if not removed:
+        write(path, A)
+    with pytest.raises(StoreError, match="it was removed or replaced while this run wrote it"):
+        writer.append(X1)
+    with pytest.raises(StoreError, match="it was removed or replaced while this run wrote it"):
+        writer.close()
+    Writer(path).close()
+
+
+def test_a_disk_that_fails_to_keep_what_it_took_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    writer = Writer(path)
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(StoreError, match=rf"^{path}: cannot be written: Input/output error$"):
+        writer.append(A)
+    writer.close()
+
+
+def test_a_file_that_is_called_by_a_link_stays_one_file(path: Path) -> None:
+    link = path.parent / "elsewhere" / "link.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(Path("..") / path.name)
+    for name, line in ((link, X1), (path, X2), (link, cell_record("a", "x=1", Cause.IGNORED))):
+        writer = Writer(name)
+        if line is X1:
+            writer.append(A)
+        writer.append(line)
+        with pytest.raises(StoreError, match="another run is writing it"):
+            Writer(path if name == link else link)
+        writer.close()
+    assert link.is_symlink()
+    assert path.read_bytes() == link.read_bytes()
+    assert path.read_bytes().count(b"\n") == 3
+    assert list(link.parent.iterdir()) == [link]
+
+
+def test_a_file_that_is_rewritten_is_as_open_to_others_as_before(path: Path) -> None:
+    write(path, A, X1, X1)
+    path.chmod(0o660)
+    compact(path)
+    assert path.stat().st_mode & 0o777 == 0o660
+
+
+def test_what_was_killed_while_it_replaced_the_file_leaves_nothing_for_ever(path: Path) -> None:
+    body = """
+import os, signal, sys
+from pathlib import Path
+from harness import store
+def parts():
+    yield b"new"
+    os.kill(os.getpid(), signal.SIGKILL)
+store.replace_by(Path(sys.argv[1]), parts())
+"""
+    write(path, A, X1)
+    before = path.read_bytes()
+    subprocess.run([sys.executable, "-c", body, str(path)], cwd=ROOT, check=False)
+    mine = path.with_name(f".{path.name}.mine")
+    mine.touch()
+    assert len(list(path.parent.iterdir())) == 3
+    assert path.read_bytes() == before
+    Writer(path).close()
+    assert set(path.parent.iterdir()) == {path, mine}
+
+
 def test_a_writer_never_writes_into_a_file_that_was_just_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other run's compaction may fall between our opening the file and locking it."""
     write(path, A)
@@ -558,6 +631,47 @@ def test_a_last_line_of_which_the_disk_kept_the_end_alone_is_torn_too(path: Path
     assert path.read_bytes() == dump(A)
     path.write_bytes(b"")
     assert store.mend(path) is None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    before=st.lists(st.sampled_from(["x=1", "x=2", "x=3"]), max_size=4),
+    first=st.permutations(["x=1", "x=2", "x=3"]),
+    cuts=st.lists(st.floats(0, 1), min_size=1, max_size=3),
+)
+def test_a_run_that_is_cut_off_at_any_byte_goes_on_without_losing_or_doubling_a_cell(
+    path: Path, before: list[str], first: list[str], cuts: list[float]
+) -> None:
+    """Over and over: earlier results, then runs of which the disk keeps any part, then one that comes to its end."""
+    marks = {f"pytorch-{row}": "0" * 16 for row in ("x=1", "x=2", "x=3")}
+    rows = [planned(row) for row in ("x=1", "x=2", "x=3")]
+    old = run_record("old", *rows, fingerprints=marks)
+    write(path, old, *(cell_record("old", row, fingerprint="1" * 16) for row in before))
+    for number, cut in enumerate([*cuts, None]):
+        store.mend(path)
+        whole, known = path.read_bytes(), read(path)
+        stands = reusable(known, marks)
+        writer = Writer(path)
+        writer.append(run_record(f"run-{number}", *rows, fingerprints=marks))
+        for row in first:
+            if f"pytorch-{row}" not in stands:
+                writer.append(cell_record(f"run-{number}", row, fingerprint="0" * 16))
+        if cut is None:
+            writer.close()
+        else:
+            lines = path.read_bytes()
+            # the process is gone, and with it its lock; of what it wrote the disk has a part
+            os.close(writer._fd)
+            path.write_bytes(lines[: len(whole) + round(cut * (len(lines) - len(whole)))])
+            store.mend(path)
+            after = read(path)
+            assert {name: after.cells[name] for name in stands} == {name: known.cells[name] for name in stands}
+            assert reusable(after, marks) >= stands
+    found = read(path)
+    assert {name: cell.fingerprint for name, cell in found.cells.items()} == marks
+    assert found.stale == set()
+    assert found.unmeasured == []
+    assert path.read_bytes().count(b'"record":"cell"') == len(marks)
 
 
 def test_a_file_that_another_run_is_writing_is_not_mended(path: Path) -> None:

@@ -14,5 +14,5 @@ def repair(results: ResultsFile = None) -> None:
     source = results or find().results
     if not source.exists():
         fail(f"{source}: no such results file")
-    aside = store.repair(source)
+    aside = store.mend(source)
     typer.echo(f"{source}: {'nothing was torn' if aside is None else f'the torn line is now in {aside}'}")

@@ -4,7 +4,7 @@ A file of verdicts is a `Results`; other files of cells are further tables, kept
 """
 
 from harness.store.judged import Judged
-from harness.store.lines import StoreError, dump, mend, repair, replace, replace_by
+from harness.store.lines import StoreError, alone, dump, mend, repair, replace, replace_by
 from harness.store.table import Results, Table, read
 from harness.store.writer import Writer, compact
 
@@ -14,6 +14,7 @@ __all__ = [
     "StoreError",
     "Table",
     "Writer",
+    "alone",
     "compact",
     "dump",
     "mend",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import mmap
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -56,12 +58,26 @@ def mend(path: Path) -> Path | None:
     Raises:
         StoreError: another run is writing it, or it cannot be written.
     """
+    with alone(path):
+        return repair(path)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No run writes `path` meanwhile, or it would go on writing what is there no more. A file that is not yet is free.
+
+    Raises:
+        StoreError: a run is writing it, or it cannot be written.
+    """
+    if not path.exists():
+        yield
+        return
     try:
         fd = open_alone(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
     try:
-        return repair(path)
+        yield
     finally:
         os.close(fd)
 
@@ -124,6 +140,7 @@ def open_alone(path: Path) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # the other run may just have put a compacted file in the place of the one we opened
             if os.path.samestat(os.fstat(fd), path.stat()):
+                _sweep(path)
                 return fd
         except BlockingIOError:
             os.close(fd)
@@ -150,20 +167,31 @@ def replace_by(path: Path, parts: Iterable[bytes]) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    real = Path(os.path.realpath(path))  # a link stays one: who names the file otherwise means the same
+    scratch = real.with_name(f".{real.name}.{os.getpid()}")
     try:
-        _demand_replaceable(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _demand_replaceable(real)
+        real.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
+            with contextlib.suppress(OSError):  # a new file, or a file system without modes
+                os.fchmod(file.fileno(), stat.S_IMODE(real.stat().st_mode))
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        scratch.replace(path)
+        scratch.replace(real)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}. Make the folder writable.") from None
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()  # there is none where all went well
+
+
+def _sweep(path: Path) -> None:
+    """Remove what those have left who were killed while they replaced `path`, which now is ours alone."""
+    real = Path(os.path.realpath(path))
+    for scratch in real.parent.glob(f".{glob.escape(real.name)}.*"):
+        if scratch.suffix.removeprefix(".").isdecimal():
+            scratch.unlink(missing_ok=True)
 
 
 def _demand_replaceable(path: Path) -> None:

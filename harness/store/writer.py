@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -45,20 +46,36 @@ class Writer:
             StoreError: the disk does not take it.
         """
         line = dump(record)
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from None
         self._appended = True
         self.found = None
-        if written != len(line):
-            raise StoreError(f"{self.path}: only {written} of {len(line)} bytes were written. Is the disk full?")
-        os.fdatasync(self._fd)
+        try:
+            written = os.write(self._fd, line)
+            if written != len(line):
+                raise StoreError(f"{self.path}: only {written} of {len(line)} bytes were written. Is the disk full?")
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from None
+        self._demand_own()
+
+    def _demand_own(self) -> None:
+        """Whoever reads `path` has to find what was written.
+
+        Raises:
+            StoreError: somebody removed the file, or put another in its place.
+        """
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._fd), self.path.stat()):
+                return
+        raise StoreError(
+            f"{self.path}: it was removed or replaced while this run wrote it, and what the run wrote went with it. "
+            "Leave the file alone and run again."
+        )
 
     def close(self) -> None:
         """Rewrite the file without superseded records, then let others write it."""
         try:
             if self._appended:
+                self._demand_own()
                 compact(self.path, self.table)
         finally:
             os.close(self._fd)
