@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 from harness.records import RunRecord
-from harness.store import Judged, Results, dump, read, replace_by
+from harness.store import Judged, Results, alone, dump, read, replace_by
+
+Place = tuple[str, str, int]
+"""When a run began, or the one that it follows; that one's id; how many stand in between."""
 
 
 class MergeError(RuntimeError):
@@ -34,14 +37,15 @@ def save(target: Path, found: Results) -> None:
 
     Raises:
         MergeError: `target` holds what was not among the sources.
-        StoreError: `target` cannot be read or written.
+        StoreError: `target` cannot be read or written, or a run is writing it.
     """
-    if target.exists() and (unheld := [cell for cell in read(target).cells if cell not in found.cells]):
-        raise MergeError(
-            f"{target} holds {len(unheld)} cells that none of the sources has, {unheld[0]} first: "
-            "name it among the sources, or choose another file"
-        )
-    replace_by(target, chain(map(dump, found.runs.values()), (judged.line for judged in found.judged)))
+    with alone(target):
+        if target.exists() and (unheld := [cell for cell in read(target).cells if cell not in found.cells]):
+            raise MergeError(
+                f"{target} holds {len(unheld)} cells that none of the sources has, {unheld[0]} first: "
+                "name it among the sources, or choose another file"
+            )
+        replace_by(target, chain(map(dump, found.runs.values()), (judged.line for judged in found.judged)))
 
 
 def merged(sources: Mapping[Path, Results]) -> Results:
@@ -66,7 +70,7 @@ def merged(sources: Mapping[Path, Results]) -> Results:
 
 
 def _runs(sources: Mapping[Path, Results]) -> list[RunRecord]:
-    """Headers in the order of time."""
+    """Headers in the order in which the runs were made."""
     found: dict[str, tuple[RunRecord, Path]] = {}
     for path, results in sources.items():
         for run in results.runs.values():
@@ -74,7 +78,23 @@ def _runs(sources: Mapping[Path, Results]) -> list[RunRecord]:
             if known != run:
                 raise MergeError(f"run {run.run} has one header in {where} and another in {path}: one was edited")
     _one_plan(found.values())
-    return sorted((run for run, _ in found.values()), key=lambda run: (run.started, run.run))
+    places: dict[str, Place] = {}
+    for results in sources.values():
+        for name, place in _places(results):
+            places[name] = max(place, places.get(name, place))
+    return sorted((run for run, _ in found.values()), key=lambda run: places[run.run])
+
+
+def _places(results: Results) -> Iterator[tuple[str, Place]]:
+    """Where each run stands in time. A clock may be set back; a file tells all the same which run came after which.
+
+    What says that it began before the one that it follows in a file has its place behind that one.
+    """
+    latest, behind = ("", ""), 0
+    for run in results.runs.values():
+        own = run.started, run.run
+        latest, behind = (own, 0) if run.started >= latest[0] else (latest, behind + 1)
+        yield run.run, (*latest, behind)
 
 
 def _one_plan(runs: Iterable[tuple[RunRecord, Path]]) -> None:

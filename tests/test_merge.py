@@ -10,7 +10,7 @@ import pytest
 
 from harness.merge import MergeError, merge
 from harness.records import CellRecord, RunRecord
-from harness.store import StoreError, dump, read
+from harness.store import StoreError, Writer, dump, read
 from harness.verdict import Cause
 from tests import projects
 from tests.projects import paramatrix
@@ -90,6 +90,35 @@ def test_one_run_with_two_headers_was_edited(tmp_path: Path, sources: list[Path]
     other = write(tmp_path / "other.jsonl", *column("a", "vllm", "z=1"))
     with pytest.raises(MergeError, match=r"run a has one header in .*v\.jsonl and another in .*other\.jsonl"):
         merged(tmp_path / "out.jsonl", *sources, other)
+
+
+def test_a_clock_that_was_set_back_makes_no_later_run_an_earlier_one(tmp_path: Path) -> None:
+    """Or what the later one found to be stale would be taken for what its inputs say today."""
+    cells = ("pytorch-x=1", "pytorch-x=2")
+    first = run_record(
+        "a", planned("x=1"), planned("x=2"), started="2026-01-02T00:00:00Z", fingerprints=dict.fromkeys(cells, "0" * 16)
+    )
+    second = run_record("b", planned("x=1"), narrowed=True, fingerprints=dict.fromkeys(cells, "1" * 16))
+    known = [cell_record("b", "x=1", fingerprint="1" * 16), cell_record("a", "x=2", fingerprint="0" * 16)]
+    source = write(tmp_path / "r.jsonl", first, second, *known)
+    other = write(tmp_path / "v.jsonl", *column("c", "vllm", "x=1", started="2026-01-01T12:00:00Z"))
+    assert second.started < first.started
+    assert read(source).stale == {"pytorch-x=2"}
+    once = merged(tmp_path / "all.jsonl", source, other)
+    assert read(tmp_path / "all.jsonl").stale == {"pytorch-x=2"}
+    assert merged(tmp_path / "again.jsonl", other, tmp_path / "all.jsonl", source) == once
+
+
+def test_a_file_that_a_run_is_writing_is_not_replaced(tmp_path: Path, sources: list[Path]) -> None:
+    """The run would go on writing into what nobody finds any more, and end well."""
+    target = write(tmp_path / "all.jsonl")
+    writer = Writer(target)
+    with pytest.raises(StoreError, match="another run is writing it"):
+        merged(target, *sources)
+    for line in column("d", "pytorch", "z=1"):
+        writer.append(line)
+    writer.close()
+    assert list(read(target).cells) == ["pytorch-z=1"]
 
 
 def test_a_cell_that_a_later_run_of_the_column_no_longer_plans_is_not_dropped_in_silence(tmp_path: Path) -> None:
