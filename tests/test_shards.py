@@ -293,6 +293,17 @@ def test_where_inputs_cannot_be_told_the_plan_stands_in_for_them(shards: Path) -
     assert file.read_bytes() == before
 
 
+def test_all_of_a_shard_is_made_again_where_that_is_asked_for(shards: Path) -> None:
+    """Also what has no fingerprint."""
+    file = shards / "shard-1.jsonl"
+    found = read(file)
+    (run,) = found.runs.values()
+    untold = [record.model_copy(update={"fingerprint": None}) for record in found.cells.values()]
+    file.write_bytes(dump(run) + b"".join(map(dump, untold)))
+    run_shard(shards, "1/3", "--fresh")
+    assert {cell.run for cell in read(file).cells.values()}.isdisjoint({run.run})
+
+
 def test_what_broke_is_measured_again_and_what_was_judged_is_not(shards: Path) -> None:
     file = shards / "shard-2.jsonl"
     found = read(file)

@@ -74,7 +74,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
     model = _model(model, part, project)
     cells = plan_cells(project, ",".join(names), model)
     planned = {planned.id for planned in cells}
-    chosen = _of_shard(project, part, cells, known, target) if part else None
+    fresh = fresh or repeat > 1
+    chosen = _of_shard(project, part, cells, known, target, fresh=fresh) if part else None
     del known  # or it would be there as long as the run
     if unknown := [name for name in cell or () if name not in planned]:
         fail(f"no cell is called {', '.join(unknown)}. `paramatrix cases` lists the {len(planned)} planned cells.")
@@ -88,7 +89,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
         *([f"--matrix-model={model}"] if model else []),
         *(["-k", k] if k else []),
         *_spread(executor, workers, ray_address),
-        *(["--matrix-fresh"] if fresh or repeat > 1 else []),
+        *(["--matrix-fresh"] if fresh else []),
     ]
     code = _measure(arguments, [PlannedBefore(cells), *filter(None, [chosen])], target, repeat, order)
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
@@ -120,10 +121,12 @@ def _demand(project: Project, names: Iterable[str]) -> None:
             project.launcher(name).describe(name)  # before anything runs: is it that version?
 
 
-def _of_shard(project: Project, part: Part, cells: Iterable[Cell], known: store.Results, target: Path) -> Chosen:
+def _of_shard(
+    project: Project, part: Part, cells: Iterable[Cell], known: store.Results, target: Path, *, fresh: bool
+) -> Chosen:
     """The cells of a shard that are to be run; where there are none, the command ends well."""
     own = part.cells(cells, project.root)
-    left = part.left(own, known, target)
+    left = part.left(own, known, target, fresh=fresh)
     before = f", {len(own) - len(left)} of them judged before" if len(left) < len(own) else ""
     typer.echo(f"shard {part.shard}: {len(own)} cells{before}")
     if not own and not known.runs:

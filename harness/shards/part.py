@@ -37,11 +37,11 @@ class Part:
         own = {cell.cell for cell in split(self.plan.cells, self.shard.of)[self.shard.index - 1]}
         return [cell for cell in fit.check(self.plan, planned, root) if cell.id in own]
 
-    def left(self, cells: Iterable[Cell], known: Results, target: Path) -> list[Cell]:
+    def left(self, cells: Iterable[Cell], known: Results, target: Path, *, fresh: bool = False) -> list[Cell]:
         """Those of `cells` that are for the run: it passes over what it finds judged from the same inputs.
 
         Where the inputs of a cell cannot be told (its record has no fingerprint), the plan stands in for them: what
-        an earlier, interrupted run of this shard has judged is left out here.
+        an earlier, interrupted run of this shard has judged is left out here, unless all is to be made `fresh`.
 
         Raises:
             PlanFileError: `target`, which holds `known`, is of something else.
@@ -53,6 +53,8 @@ class Part:
                     f"{target} holds results of {what}, not of shard {self.shard} of plan {self.shard.plan}: "
                     "choose another file with --out"
                 )
+        if fresh:
+            return list(cells)
         judged = {
             record.cell for record in known.origins if record.fingerprint is None and record.cause not in INFRASTRUCTURE
         }
