@@ -66,6 +66,8 @@ def inside(backend: Backend, scenario: dict[str, Any], scratch: str) -> dict[str
         result["jobs"].append(generate(engine, dict(job)))
     if backend.name == "vllm":
         result["replaced"] = replaced(engine)
+    if scenario.get("odd"):
+        result["odd"] = {"pytorch": odd_model, "vllm": odd_worker}[backend.name](engine)
     engine.close()
     result["orphans"] = [pid for pid in result["read_back"].get("other_pids", []) if Path(f"/proc/{pid}").exists()]
     return result
@@ -95,6 +97,39 @@ def replaced(engine: Any) -> dict[str, Any]:
         engine.ask(method, *([["scores"]] if when == "watching" else []))
         (found[when],) = engine.engine.collective_rpc(_replaced)
     return found
+
+
+def odd_model(engine: Any) -> Any:
+    """What is read back when layers of the last block are no longer as those of the others."""
+    from torch.nn import Linear
+
+    from harness.backends.pytorch.readback import describe_model
+
+    loaded = engine._replica.loaded
+    last = loaded.model.model.layers[-1]
+    last.self_attn.o_proj = Linear(4, 4)
+    if hasattr(last.mlp.down_proj.weight, "quant_state"):
+        last.mlp.down_proj.weight.quant_state.nested ^= True
+    return describe_model(loaded)
+
+
+def odd_worker(engine: Any) -> Any:
+    """The same, from vLLM's worker."""
+    engine.engine.collective_rpc(_odd)
+    (told,) = engine.ask("paramatrix_read_back")
+    return told
+
+
+def _odd(worker: Any) -> None:
+    import torch
+
+    layers = worker.model_runner.model.model.layers
+    for layer in layers:
+        # the layers' own weights are packed out of sight on a CPU
+        layer.mlp.told = torch.nn.Parameter(torch.zeros(2 if layer is layers[-1] else 4, 3))
+    layers[-1].mlp.down_proj.base_layer.output_size_per_partition = 4
+    adapted = list(worker.model_runner.lora_manager._adapter_manager.modules.values())[-1]
+    adapted.lora_a_stacked = tuple(tensor[:1] for tensor in adapted.lora_a_stacked)
 
 
 def _replaced(worker: Any) -> list[str]:

@@ -72,7 +72,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             for mode in ("constant", "poisson")
         ]
     },
-    "four_bit": {"load": {"pytorch.load_in_4bit": True, "pytorch.bnb_4bit_quant_type": "nf4"}, "jobs": []},
+    "four_bit": {"load": {"pytorch.load_in_4bit": True, "pytorch.bnb_4bit_quant_type": "nf4"}, "jobs": [], "odd": True},
     "not_four_bit": {"load": {"pytorch.load_in_4bit": False}, "jobs": []},
     "contradiction": {"load": {"pytorch.load_in_4bit": False, "quantization.load_in_4bit": True}, "jobs": []},
     "compiled": {
@@ -201,6 +201,26 @@ def test_quantisation_is_on_only_when_asked_for_and_never_by_raw_arguments(resul
         assert result["unread"] == []
         (load,) = [c["kwargs"] for c in result["calls"] if c["call"] == "AutoModelForCausalLM.from_pretrained"]
         assert set(load) == {"quantization_config"}
+
+
+def test_a_layer_that_is_not_as_the_others_of_its_kind_shows(results: dict[str, Any]) -> None:
+    even, odd = results["four_bit"]["read_back"], results["four_bit"]["odd"]
+    assert (even["linear_classes"]["Linear"], odd["linear_classes"]["Linear"]) == (1, 2)
+    assert even["head_class"] == odd["head_class"] == "Linear"
+    assert (even["quantized_layer"]["nested"], odd["quantized_layer"]["nested"]) == (
+        False,
+        {"differing": [False, True]},
+    )
+    assert even["quantized_layer"] == {**odd["quantized_layer"], "nested": False}
+    name = "model.layers.self_attn.o_proj.weight"
+    first, last = odd["local_shapes"][name]["differing"]
+    assert first == even["local_shapes"][name]
+    assert last == {"class": "Tensor", "local": [4, 4], "whole": [4, 4]}
+    assert {**even["local_shapes"], name: None} == {**odd["local_shapes"], name: None}
+
+
+def test_each_decoder_layer_is_named(results: dict[str, Any]) -> None:
+    assert results["four_bit"]["read_back"]["decoder_layers"] == {"model.layers": ["0", "1", "2", "3"]}
 
 
 def test_two_spellings_of_one_argument_must_agree(results: dict[str, Any]) -> None:

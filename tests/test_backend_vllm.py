@@ -60,6 +60,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "load": {**SMALL, "streaming": True},
         "jobs": [{**GREEDY, "_tokens": 16}, {**GREEDY, **PACED}, {"decoder.beam_search.num_beams": 2}],
     },
+    "adapted": {"load": {**SMALL, "vllm.enable_lora": True, "vllm.max_loras": 2}, "jobs": [], "odd": True},
     "contradiction": {"load": {**SMALL, "vllm.tensor_parallel_size": 2, "parallelism.degree": 2}, "jobs": []},
 }
 
@@ -247,7 +248,7 @@ def test_the_read_back_follows_the_engine(results: dict[str, Any]) -> None:
     small, other = results["small"]["read_back"], results["other"]["read_back"]
     for facts in (small, other):
         assert facts["attention_backends"] == {"CPU_ATTN": 4}
-        assert facts["decoder_layers"] == 4
+        assert facts["decoder_layers"] == {"model.layers": ["0", "1", "2", "3"]}
         assert facts["kv_cache"]["bytes"] == 64 << 20
         assert [load["loader"] for load in facts["loads"]] == ["DefaultModelLoader"]
         assert facts["loads"][0]["files"] == [f"{MODEL}/model.safetensors"]
@@ -270,6 +271,18 @@ def test_layers_that_are_alike_are_read_back_as_one_kind(results: dict[str, Any]
     assert set(worker["partitions"]) == {f"model.layers.{kind}" for kind in kinds} | {"model.embed_tokens", "lm_head"}
     assert "model.embed_tokens.weight" in worker["local_shapes"]
     assert not any(part.isdigit() for kind in worker["local_shapes"] for part in kind.split("."))
+
+
+def test_a_layer_that_is_not_as_the_others_of_its_kind_shows(results: dict[str, Any]) -> None:
+    even, odd = results["adapted"]["read_back"], results["adapted"]["odd"]
+    name = "model.layers.mlp.down_proj.base_layer"
+    assert even["partitions"][name] == [256, 128]
+    assert odd["partitions"][name] == {"differing": [[256, 128], [256, 4]]}
+    assert odd["partitions"].keys() == even["partitions"].keys()
+    told = {kind: shown for kind, shown in odd["local_shapes"].items() if kind not in even["local_shapes"]}
+    assert told == {"model.layers.mlp.told": {"differing": [["torch.float32", 4, 3], ["torch.float32", 2, 3]]}}
+    assert {shape[0] for shape in even["lora"]["stacked"]} == {2}
+    assert {shape[0] for shape in odd["lora"]["stacked"]} == {1, 2}
 
 
 def test_the_engine_works_in_its_own_process_unless_it_streams(results: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from harness.backends.pacing import Traffic, schedule
-from harness.declare import Seen
+from harness.backends.torchside import in_common, of_each_kind
+from harness.declare import Probe, Seen
 from harness.experiment import unmet_need
 from harness.jsontypes import JSON
 from harness.judge import forwarded_difference
@@ -51,10 +52,17 @@ def test_a_schedule_that_no_seed_drew_does_not_confirm_a_seed() -> None:
     assert not timing.own_schedule.effect(other, drawn, 1).holds
 
 
+PLAIN_LOGITS, MOVED_LOGITS = [0.0, 1.0, 2.0, 3.0], [0.0, 1.1, 1.9, 3.2]
+
+
+def linear(logits: list[float], head: str = "Linear", /, **classes: int) -> Seen:
+    """Linear layers by class, and that of the output head, which is one of them."""
+    return seen({"logits": [logits]}, {"linear_classes": classes, "head_class": head})
+
+
 def test_layers_that_compute_with_the_old_weights_are_not_quantised() -> None:
-    control = seen({"logits": [[0.0, 1.0, 2.0, 3.0]]}, {"linear_classes": {"Linear": 29}})
-    deaf = seen({"logits": [[0.0, 1.0, 2.0, 3.000001]]}, {"linear_classes": {"Linear4bit": 28, "Linear": 1}})
-    real = seen({"logits": [[0.0, 1.1, 1.9, 3.2]]}, {"linear_classes": {"Linear4bit": 28, "Linear": 1}})
+    control, real = linear(PLAIN_LOGITS, Linear=29), linear(MOVED_LOGITS, Linear4bit=28, Linear=1)
+    deaf = linear([0.0, 1.0, 2.0, 3.000001], Linear4bit=28, Linear=1)
     assert not state.load_in_4bit.effect(deaf, control, True).holds
     assert state.load_in_4bit.effect(real, control, True).holds
 
@@ -132,18 +140,72 @@ def test_code_of_a_checkpoint_has_to_run_and_not_only_to_be_loaded(first: int, h
     assert state.remote_code.effect(run, control, True).holds is holds
 
 
-def parallel(operators: dict[str, int], *, split: bool) -> Seen:
-    processes = [{"pid": number, "forwards": 5, "prompts": [0]} for number in (1, 2)]
-    shapes = {"q_proj.weight": {"local": [64 if split else 128, 128], "whole": [128, 128]}}
-    return seen({"operators": operators, "processes": processes}, {"local_shapes": shapes, "identity_layers": 0})
+WHOLE, HALF = 128, 64
+
+
+def rank(*rows: int, layers: str = "0123") -> dict[str, JSON]:
+    """What a process says that has so many of the 128 rows of each layer's weight, and these layers."""
+    weights: list[tuple[str, JSON]] = [
+        (f"layers.{place}.q_proj.weight", {"local": [own, WHOLE], "whole": [WHOLE, WHOLE]})
+        for place, own in enumerate(rows)
+    ]
+    return {
+        "local_shapes": of_each_kind(weights),
+        "identity_layers": 4 - len(layers),
+        "decoder_layers": {"layers": list(layers)},
+    }
+
+
+def exchanging(exchanges: int, *ranks: dict[str, JSON]) -> Seen:
+    """Processes that have called their models, and how often these exchanged what they had computed."""
+    processes = [{"pid": number, "forwards": 5, "prompts": [number]} for number in range(len(ranks))]
+    outputs = [{"prompt": number} for number in range(len(ranks))]
+    operators = {"c10d::allreduce_": exchanges} if exchanges else {}
+    observation = {"operators": operators, "processes": processes, "outputs": outputs}
+    return seen(observation, {**ranks[0], "other_ranks": list(ranks[1:])})
+
+
+ALONE = exchanging(0, rank(WHOLE, WHOLE))
+SPLIT = rank(HALF, HALF)
 
 
 def test_two_processes_that_do_not_exchange_what_they_compute_are_not_tensor_parallel() -> None:
-    real, copies = parallel({"c10d::allreduce_": 9}, split=True), parallel({}, split=False)
-    assert execution.parallel_degree.effect(real, copies, 2).holds
-    assert not execution.parallel_degree.effect(copies, copies, 2).holds
-    assert execution.parallel_strategy.effect(real, copies, "tensor_parallel").holds
-    assert not execution.parallel_strategy.effect(parallel({}, split=True), copies, "tensor_parallel").holds
+    real, copies = exchanging(9, SPLIT, SPLIT), exchanging(0, rank(WHOLE, WHOLE), rank(WHOLE, WHOLE))
+    assert execution.parallel_degree.effect(real, ALONE, 2).holds
+    assert execution.parallel_degree.effect(ALONE, real, 1).holds
+    assert not execution.parallel_degree.effect(copies, ALONE, 2).holds
+    assert execution.parallel_strategy.effect(real, ALONE, "tensor_parallel").holds
+    assert execution.parallel_strategy.effect(copies, ALONE, "data_parallel").holds
+    assert not execution.parallel_strategy.effect(exchanging(0, SPLIT, SPLIT), ALONE, "tensor_parallel").holds
+
+
+@pytest.mark.parametrize("ranks", [(rank(HALF, WHOLE), SPLIT), (SPLIT, rank(HALF, WHOLE)), (SPLIT, rank(WHOLE, WHOLE))])
+def test_weights_that_are_split_in_one_layer_or_process_alone_are_not_tensor_parallel(ranks: Any) -> None:
+    assert not execution.parallel_degree.effect(exchanging(9, *ranks), ALONE, 2).holds
+    assert not execution.parallel_strategy.effect(exchanging(9, *ranks), ALONE, "tensor_parallel").holds
+    assert not execution.parallel_strategy.effect(exchanging(0, *ranks), ALONE, "data_parallel").holds
+
+
+def test_layers_that_are_not_alike_in_the_control_either_leave_open_what_is_split() -> None:
+    mixed = exchanging(0, rank(WHOLE, HALF))
+    with pytest.raises(LookupError, match=r"differ in the control as well: layers\.q_proj\.weight"):
+        execution.parallel_degree.effect(exchanging(9, SPLIT, SPLIT), mixed, 2)
+
+
+@pytest.mark.parametrize(
+    ("each", "holds"),
+    [(("01", "23"), True), (("01", "13"), False), (("01", "2"), False), (("0123", ""), False), (("0", "1"), False)],
+)
+def test_the_stages_of_a_pipeline_have_each_layer_of_the_model_just_once(each: tuple[str, str], holds: bool) -> None:
+    run = exchanging(9, *(rank(WHOLE, WHOLE, layers=own) for own in each))
+    shown = execution.parallel_strategy.effect(run, ALONE, "pipeline_parallel")
+    assert shown.holds is holds, shown.saw
+
+
+def test_layers_of_which_the_control_knows_none_are_not_judged() -> None:
+    run, control = (exchanging(9, rank(WHOLE, layers=layers)) for layers in ("0", ""))
+    with pytest.raises(LookupError, match="no layers were read back"):
+        execution.parallel_strategy.effect(run, control, "pipeline_parallel")
 
 
 @pytest.mark.parametrize(("limit", "holds"), [("1GiB", False), ("4GiB", True)])
@@ -173,10 +235,37 @@ def test_two_processes_need_two_gpus_only_where_there_are_gpus() -> None:
 
 
 def test_a_model_of_which_one_layer_alone_is_quantised_is_not_confirmed() -> None:
-    control = seen({"logits": [[0.0, 1.0, 2.0, 3.0]]}, {"linear_classes": {"Linear": 29}})
-    partly = seen({"logits": [[0.0, 1.1, 1.9, 3.2]]}, {"linear_classes": {"Linear4bit": 1, "Linear": 28}})
+    control, partly = linear(PLAIN_LOGITS, Linear=29), linear(MOVED_LOGITS, Linear4bit=1, Linear=28)
     assert not state.load_in_4bit.effect(partly, control, True).holds
     assert not state.load_in_4bit.effect(partly, control, False).holds
+
+
+def test_the_one_linear_layer_that_may_stay_as_it_is_is_the_head() -> None:
+    control = linear(PLAIN_LOGITS, Linear=29)
+    for bits, probe in (("Linear4bit", state.load_in_4bit), ("Linear8bitLt", state.load_in_8bit)):
+        assert probe.effect(linear(MOVED_LOGITS, bits, **{bits: 29}), control, True).holds
+        assert not probe.effect(linear(MOVED_LOGITS, bits, **{bits: 28, "Linear": 1}), control, True).holds
+        assert not probe.effect(linear(MOVED_LOGITS, **{bits: 28, "Other": 1}), control, True).holds
+
+
+@pytest.mark.parametrize(
+    ("probe", "field", "value", "other"),
+    [
+        (state.quant_type, "quant_type", "nf4", "fp4"),
+        (state.compute_dtype, "compute_dtype", "float16", "torch.float32"),
+        (state.double_quant, "nested", True, False),
+    ],
+)
+def test_what_some_quantised_layers_show_and_others_do_not_is_not_confirmed(
+    probe: Probe, field: str, value: JSON, other: JSON
+) -> None:
+    alike, apart = (
+        seen({"logits": [MOVED_LOGITS]}, {"quantized_layer": {field: in_common(values)}})
+        for values in ((value, value), (value, other))
+    )
+    control = seen({"logits": [PLAIN_LOGITS]}, {"quantized_layer": {field: other}})
+    assert probe.effect(alike, control, value).holds
+    assert not probe.effect(apart, control, value).holds
 
 
 def test_a_compiler_that_gives_up_after_some_calls_is_not_confirmed() -> None:

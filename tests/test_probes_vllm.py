@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.backends.torchside import of_each_kind
 from harness.declare import Probe, Seen
 from harness.jsontypes import JSON
 from matrix.probes import adapters, beams, caches, kernels, loading, processes, readback, requests, scheduling, scores
@@ -112,6 +113,10 @@ def method(name: str, first_logit: float = 0.0) -> Seen:
     return seen({"logits": [[first_logit, 1.0, 2.0, 3.0]]}, quant_methods={name: 9, "UnquantizedEmbeddingMethod": 1})
 
 
+def methods(*classes: str) -> Seen:
+    return seen(quant_methods=dict.fromkeys((*classes, "UnquantizedEmbeddingMethod"), 4))
+
+
 def drawing(seed: int, *tokens: int, seeded: int = 0) -> Seen:
     """What a generator of that seed drew; of so many requests in the one step with a seed of their own."""
     outputs = [{"prompt": index, "seed": 0, "token_ids": [token]} for index, token in enumerate(tokens)]
@@ -162,9 +167,11 @@ def roomy(calls: int, *ids: int, room: bool = True) -> Seen:
     return seen({"modules": modules, "outputs": outputs}, lora={"modules": {"Row": 4}} if room else None)
 
 
-def slots(places: int, *adapters: int) -> Seen:
+def slots(places: int, *adapters: int, other: int | None = None) -> Seen:
+    """Places for adapters in a layer, requests of how many shared a step, and the places in a wider layer."""
     steps = [{"requests": [[0, 1, 0]], "adapters": count} for count in adapters]
-    return seen({"scheduled": steps}, lora={"stacked": [[places, 1, 16, 128]]})
+    shapes = [[places, 1, 16, 128], [places if other is None else other, 1, 16, 384]]
+    return seen({"scheduled": steps}, lora={"stacked": shapes})
 
 
 def ranks(**counts: int) -> Seen:
@@ -204,16 +211,24 @@ def loaded(file: str, loader: str = "DefaultModelLoader") -> Seen:
 
 
 def shares(
-    *shapes: int, missing: tuple[int, ...] = (), working: int | None = None, linear: tuple[int, ...] = ()
+    *shapes: int, layers: tuple[str, ...] = (), working: int | None = None, linear: tuple[int, ...] = (), odd: int = 0
 ) -> Seen:
-    """Workers whose embedding has that many rows, the layers that each lacks, and outputs of its linear layers."""
+    """Workers whose embedding has that many rows, the layers of each, and outputs of its linear layers.
+
+    Those of the last layer of a kind may be odd.
+    """
+    held = layers or ("0123",) * len(shapes)
     workers = [
         {
             "pid": index,
             "local_shapes": {"embedding": [rows, 8]},
-            "partitions": {f"linear-{place}": [8, size] for place, size in enumerate(linear or (rows, rows))},
-            "missing_layers": missing[index] if missing else 0,
-            "decoder_layers": 4 - (missing[index] if missing else 0),
+            "partitions": of_each_kind(
+                (f"{layer}.linear-{place}", [8, odd if odd and layer == "3" else size])
+                for layer in "0123"
+                for place, size in enumerate(linear or (rows, rows))
+            ),
+            "missing_layers": 4 - len(held[index]),
+            "decoder_layers": {"layers": list(held[index])},
         }
         for index, rows in enumerate(shapes)
     ]
@@ -564,6 +579,22 @@ CASES = (
         called(THEIRS, WRAPPED_LAYER),
         (called(OURS, WRAPPED_LAYER),),
     ),
+    Case(
+        "load_in_4bit",
+        loading.bitsandbytes,
+        True,
+        methods("BitsAndBytesLinearMethod"),
+        methods("UnquantizedLinearMethod"),
+        (methods("BitsAndBytesLinearMethod", "UnquantizedLinearMethod"), methods()),
+    ),
+    Case(
+        "load_in_4bit=False",
+        loading.bitsandbytes,
+        False,
+        methods("UnquantizedLinearMethod"),
+        methods("BitsAndBytesLinearMethod"),
+        (methods("BitsAndBytesLinearMethod", "UnquantizedLinearMethod"),),
+    ),
     Case("load_strategy", loading.load_strategy, "eager", opened("load"), opened("safe_open"), (opened(),)),
     Case(
         "trust_remote_code=True",
@@ -580,7 +611,14 @@ CASES = (
     Case("enable_lora=True", adapters.enable_lora, True, roomy(9, 2), roomy(0, 1, room=False), (roomy(9, 1),)),
     Case("enable_lora=False", adapters.enable_lora, False, roomy(0, 1, room=False), roomy(9, 1), (roomy(9, 1),)),
     Case("max_loras=1", adapters.max_loras, 1, slots(1, 0, 1, 1), slots(2, 2, 2), (slots(1, 2), slots(1, 0))),
-    Case("max_loras=2", adapters.max_loras, 2, slots(2, 2, 1), slots(1, 1, 1), (slots(2, 1), slots(2, 3))),
+    Case(
+        "max_loras=2",
+        adapters.max_loras,
+        2,
+        slots(2, 2, 1),
+        slots(1, 1, 1),
+        (slots(2, 1), slots(2, 3), slots(2, 2, other=1)),
+    ),
     Case("max_lora_rank", adapters.max_lora_rank, 32, ranks(r32=9), ranks(r16=9), (ranks(), ranks(r16=1, r32=8))),
     Case(
         "gpu_memory_utilization",
@@ -652,22 +690,25 @@ CASES = (
         "tensor_parallel",
         shares(4, 4),
         WHOLE,
-        (shares(8, 8), shares(8, 8, missing=(2, 2)), shares(4, 4, working=1)),
+        (shares(8, 8), shares(8, 8, layers=("01", "23")), shares(4, 4, working=1)),
     ),
     Case(
         "pipeline_parallel",
         processes.parallel_strategy,
         "pipeline_parallel",
-        shares(8, 8, missing=(2, 2)),
+        shares(8, 8, layers=("01", "23")),
         WHOLE,
-        # layers that two have, that none has, or that one has all of
+        # layers that two have, that none has, or that one has all of; as many as there are, but not these
         (
             shares(8, 8),
             shares(4, 4),
-            shares(8, 8, missing=(2, 0)),
-            shares(8, 8, missing=(3, 3)),
-            shares(8, 8, missing=(0, 4)),
-            beside(shares(8, 8, missing=(2, 2)), 1),
+            shares(8, 8, layers=("01", "0123")),
+            shares(8, 8, layers=("0", "3")),
+            shares(8, 8, layers=("0123", "")),
+            shares(8, 8, layers=("01", "01")),
+            shares(8, 8, layers=("01", "12")),
+            shares(8, 8, layers=("01", "24")),
+            beside(shares(8, 8, layers=("01", "23")), 1),
         ),
     ),
     Case(
@@ -676,7 +717,7 @@ CASES = (
         "data_parallel",
         shares(8, 8),
         WHOLE,
-        (shares(4, 4), shares(8, 8, missing=(2, 2)), shares(8, 8, working=1)),
+        (shares(4, 4), shares(8, 8, layers=("01", "23")), shares(8, 8, working=1), shares(8, 8, odd=4)),
     ),
     Case(
         "degree=2",
@@ -697,6 +738,8 @@ CASES = (
             shares(5, 5),
             shares(16, 16),
             beside(shares(4, 4), 1),
+            # one layer of the four is whole
+            shares(4, 4, odd=8),
         ),
     ),
     # key and value heads too few for all are held several times, so a share may be larger
@@ -723,15 +766,23 @@ CASES = (
         1,
         WHOLE,
         shares(4, 4),
-        (shares(8, 8), shares(4), shares(4, linear=(8, 8)), shares(8, linear=(8, 4)), shares(6), shares(16)),
+        (
+            shares(8, 8),
+            shares(4),
+            shares(4, linear=(8, 8)),
+            shares(8, linear=(8, 4)),
+            shares(6),
+            shares(16),
+            shares(8, odd=4),
+        ),
     ),
     Case(
         "pipeline_parallel_size=1",
         processes.pipeline_parallel,
         1,
         WHOLE,
-        shares(8, 8, missing=(2, 2)),
-        (shares(8, 8), shares(8, missing=(2,))),
+        shares(8, 8, layers=("01", "23")),
+        (shares(8, 8), shares(8, layers=("01",))),
     ),
     Case(
         "data_parallel_size",
@@ -817,7 +868,8 @@ def test_a_probe_does_not_hold_for_another_value_or_half_of_the_effect(case: Cas
             "sizes of the linear layers",
         ),
         (processes.tensor_parallel, 2, seen(processes=[], workers=[{"rank": 0}]), WHOLE, "sizes of the linear layers"),
-        (processes.pipeline_parallel, 2, shares(8, 8, missing=(2, 2)), shares(8, missing=(4,)), "no layers were read"),
+        (processes.tensor_parallel, 2, shares(4, 4), shares(8, odd=4), "differ in the control as well: linear-0"),
+        (processes.pipeline_parallel, 2, shares(8, 8, layers=("01", "23")), shares(8, layers=("",)), "no layers were"),
         (processes.data_parallel, 2, shares(4, 4), seen(workers=[]), "no process of the control"),
     ],
 )

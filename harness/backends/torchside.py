@@ -83,6 +83,35 @@ def hub_snapshot(files: Iterable[str]) -> str | None:
     return next((parts[parts.index("snapshots") + 1] for parts in paths if "snapshots" in parts[:-2]), None)
 
 
-def kind_of(path: str) -> str:
-    """What a module or weight is in every layer alike: its path without numbers."""
-    return ".".join(part for part in path.split(".") if not part.isdigit())
+def of_each_kind(shown: Iterable[tuple[str, JSON]]) -> dict[str, JSON]:
+    """What modules or weights show, of all layers together: a kind is a path without numbers."""
+    kinds: dict[str, list[JSON]] = {}
+    for path, value in shown:
+        kinds.setdefault(_parts(path, numbers=False), []).append(value)
+    return {kind: in_common(values) for kind, values in kinds.items()}
+
+
+DIFFERING = "differing"
+"""The key under which the values are that several parts do not have in common."""
+
+
+def in_common(values: Iterable[JSON]) -> JSON:
+    """The one value that all show; where they differ, each once under `DIFFERING`, which is no part's own value."""
+    found: list[JSON] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found[0] if len(found) == 1 else {DIFFERING: found}
+
+
+def decoder_layers(model: Any) -> dict[str, JSON]:
+    """The layers of the model that are in this process: the numbers in their paths, by what is left of these."""
+    found: dict[str, list[JSON]] = {}
+    for path, module in model.named_modules():
+        if type(module).__name__.endswith("DecoderLayer"):
+            found.setdefault(_parts(path, numbers=False), []).append(_parts(path, numbers=True))
+    return {**found}
+
+
+def _parts(path: str, *, numbers: bool) -> str:
+    return ".".join(part for part in path.split(".") if part.isdigit() is numbers)

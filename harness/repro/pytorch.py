@@ -30,10 +30,11 @@ def linears(model):
     return [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
 """
 _QUANTIZED = '''
-def quantized(model):
-    """The first layer of bitsandbytes."""
-    modules = model.modules()
-    return next(m for m in modules if type(m).__module__.startswith("bitsandbytes"))
+def quantized(model, read):
+    """What `read` makes of the layers of bitsandbytes, if it is one and the same."""
+    modules = [m for m in model.modules() if type(m).__module__.startswith("bitsandbytes")]
+    found = {read(module) for module in modules}
+    return found.pop() if len(found) == 1 else found
 '''
 
 _GENERATE = Form(
@@ -102,14 +103,15 @@ SHAPE = Shape(
         "attention_implementation": "count(attention(model))",
         "device_map": "model.hf_device_map",
         "footprint_bytes": "model.get_memory_footprint()",
+        "head_class": "type(model.get_output_embeddings()).__name__",
         "linear_classes": "count(type(m).__name__ for m in linears(model))",
         "model_module": "type(model).__module__",
         "parameter_devices": "count(p.device for p in model.parameters())",
         "parameter_dtypes": "count(p.dtype for p in model.parameters())",
-        "quantized_layer.class": "type(quantized(model)).__name__",
-        "quantized_layer.compute_dtype": "str(quantized(model).compute_dtype)",
-        "quantized_layer.nested": "quantized(model).weight.quant_state.nested",
-        "quantized_layer.quant_type": "quantized(model).weight.quant_state.quant_type",
+        "quantized_layer.class": "quantized(model, lambda m: type(m).__name__)",
+        "quantized_layer.compute_dtype": "quantized(model, lambda m: str(m.compute_dtype))",
+        "quantized_layer.nested": "quantized(model, lambda m: m.weight.quant_state.nested)",
+        "quantized_layer.quant_type": "quantized(model, lambda m: m.weight.quant_state.quant_type)",
     },
     at_end={
         "caches.0.class": "cache(result, lambda found: type(found).__name__)",

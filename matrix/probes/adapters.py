@@ -24,9 +24,10 @@ def _slots(run: Seen, control: Seen, value: JSON) -> Shown:
     """Live tensors have that many places, and requests of that many adapters share a step."""
     del control
     shapes = listed(facts(run, "lora").get("stacked"))
-    places = listed(shapes[0])[0] if shapes else None
+    places = sorted({int(number(listed(shape)[0])) for shape in shapes})
     most = max((int(number(step.get("adapters", 0))) for step in run.observation["scheduled"]), default=0)
-    return Shown(places == value == most, f"places for {places} adapters; requests of at most {most} shared a step")
+    text = " or ".join(map(str, places)) or "no"
+    return Shown(places == [value] == [most], f"places for {text} adapters; requests of at most {most} shared a step")
 
 
 def _rank(run: Seen, control: Seen, value: JSON) -> Shown:

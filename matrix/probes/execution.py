@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from harness.backends.base import Attended
 from harness.declare import Probe, Seen, Shown
 from harness.jsontypes import JSON
+from matrix.probes.layers import Process, dealt, unlike
+from matrix.probes.readback import listed
 from matrix.probes.scores import number
 from matrix.probes.state import names
 from matrix.variants import WINDOW
@@ -232,36 +234,59 @@ prompt_lookup = Probe(says="drafts are checked n at a time, in fewer forward cal
 num_processes = Probe(says="that many processes generate, each prompt once", effect=_num_processes)
 
 
-def _share(run: Seen) -> tuple[int, int, int, int]:
-    """Processes that called their model, kinds of weight that are split, layers that lie elsewhere, exchanges.
-
-    An exchange is an operator that hands over what a process has computed.
-    """
-    count = len({process.get("pid") for process in run.observation.get("processes", []) if process.get("forwards")})
-    shapes = run.read_back.get("local_shapes")
-    facts = [shape for shape in shapes.values() if isinstance(shape, dict)] if isinstance(shapes, dict) else []
-    split = sum(shape.get("local") != shape.get("whole") for shape in facts)
-    absent = run.read_back.get("identity_layers")
-    return count, split, absent if isinstance(absent, int) else 0, _count(run, "c10d::")
+def _ranks(run: Seen) -> list[Process]:
+    """What was read back from each process."""
+    others = listed(run.read_back.get("other_ranks"))
+    return [run.read_back, *(other for other in others if isinstance(other, dict))]
 
 
-def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
+def _split(rank: Process) -> set[str]:
+    """Kinds of weight of which the process has a part."""
+    shapes = rank.get("local_shapes")
+    kinds = shapes.items() if isinstance(shapes, dict) else ()
+    return {kind for kind, shape in kinds if isinstance(shape, dict) and shape.get("local") != shape.get("whole")}
+
+
+def _exchanged(run: Seen) -> int:
+    """Operators that hand over what a process has computed."""
+    return _count(run, "c10d::")
+
+
+def _working(run: Seen) -> int:
+    return len({process.get("pid") for process in run.observation.get("processes", []) if process.get("forwards")})
+
+
+def _strategy(run: Seen, control: Seen, value: JSON) -> Shown:
     """Two processes: each with half of every weight, with half of the layers, or with half of the prompts."""
-    count, split, layers, exchanged = _share(run)
-    text = f"{count} processes; {split} kinds of weight are split, {layers} layers are elsewhere, {exchanged} exchanges"
-    if value == "data_parallel":
-        shown = _processes(run, 2)
-        return Shown(shown.holds and not split and not layers and not exchanged, f"{shown.saw}; {exchanged} exchanges")
-    fine = split > 0 if value == "tensor_parallel" else layers > 0
-    return Shown(count == 2 and fine and exchanged > 0, text)
+    if value == "tensor_parallel":
+        return _degree(run, control, 2)
+    exchanged = _exchanged(run)
+    if value == "pipeline_parallel":
+        layers = dealt(_ranks(run), _ranks(control))
+        fine = _working(run) == len(layers.held) == 2 and layers.once and exchanged > 0
+        return Shown(fine, f"{_working(run)} processes, with {layers}; {exchanged} exchanges")
+    shown = _processes(run, 2)
+    parts = set().union(*map(_split, _ranks(run))), any(rank.get("identity_layers") for rank in _ranks(run))
+    return Shown(shown.holds and not any(parts) and not exchanged, f"{shown.saw}; {exchanged} exchanges")
 
 
-def _degree(run: Seen, control: Seen, value: JSON) -> Shown:  # noqa: ARG001
-    """Of tensor parallelism: several processes exchange what each has computed with its part of the weights."""
-    count, split, _, exchanged = _share(run)
-    wanted = int(number(value))
-    fine = count == wanted and (split > 0) is (wanted > 1) and (exchanged > 0) is (wanted > 1)
-    return Shown(fine, f"{count} processes generated; {split} kinds of weight are split, {exchanged} exchanges")
+def _degree(run: Seen, control: Seen, value: JSON) -> Shown:
+    """Of tensor parallelism: several processes exchange what each has computed with its part of the weights.
+
+    LookupError where the control's layers of one kind are not alike.
+    """
+    wanted, count, exchanged = int(number(value)), _working(run), _exchanged(run)
+    ranks = _ranks(run)
+    if apart := unlike(ranks, _ranks(control), "local_shapes"):
+        return Shown(False, f"{count} processes generated; not all layers have the same share of {', '.join(apart)}")
+    split = _split(ranks[0])
+    alike = all(_split(rank) == split for rank in ranks)
+    fine = count == wanted == len(ranks) and alike and bool(split) is (exchanged > 0) is (wanted > 1)
+    return Shown(
+        fine,
+        f"{count} processes generated; {len(split)} kinds of weight are split"
+        f"{'' if alike else ', not the same everywhere'}, {exchanged} exchanges",
+    )
 
 
 parallel_strategy = Probe(

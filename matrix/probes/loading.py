@@ -122,11 +122,11 @@ def _seeded(run: Seen, control: Seen, value: JSON) -> Shown:
 
 
 def _bitsandbytes(run: Seen, control: Seen, value: JSON) -> Shown:
-    """Linear layers compute by bitsandbytes (False: plainly)."""
+    """Every linear layer computes by bitsandbytes (False: none does)."""
     del control
     classes = [name for name in names(run.read_back.get("quant_methods")) if "Embedding" not in name]
-    there = any("BitsAndBytes" in name for name in classes)
-    return Shown(there is bool(value), f"linear layers compute by {', '.join(classes)}")
+    there = {"BitsAndBytes" in name for name in classes}
+    return Shown(there == {bool(value)}, f"linear layers compute by {', '.join(classes)}")
 
 
 load_format = probe("that loader ran, and its weights answer otherwise than the control's", _loader)

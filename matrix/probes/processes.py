@@ -7,6 +7,7 @@ from math import prod
 
 from harness.declare import Seen, Shown
 from harness.jsontypes import JSON
+from matrix.probes.layers import dealt, unlike
 from matrix.probes.readback import listed, probe
 from matrix.probes.scheduling import steps
 from matrix.probes.scores import number
@@ -41,8 +42,11 @@ def _others(table: str, rank: dict[str, JSON], whole: dict[str, JSON]) -> int:
     return sum(shape != theirs.get(name) for name, shape in shapes.items())
 
 
+_TABLES = ("local_shapes", "partitions")
+
+
 def _differs(rank: dict[str, JSON], whole: dict[str, JSON]) -> bool:
-    return any(_others(table, rank, whole) for table in ("local_shapes", "partitions"))
+    return any(_others(table, rank, whole) for table in _TABLES)
 
 
 def _sizes(rank: dict[str, JSON]) -> dict[str, float]:
@@ -78,12 +82,14 @@ def _tensor(run: Seen, control: Seen, value: JSON) -> Shown:
     """That many processes worked, and each has just its share of every linear layer: a single one has them whole.
 
     What is whole is told by the control, of as many processes as were read back. LookupError where the sizes of
-    either's linear layers were not.
+    either's linear layers were not, and where the control's layers of one kind are not alike.
     """
     degree, count = int(number(value)), _processes(run)
     ranks, others = _ranks(run), _ranks(control)
     if not ranks or not others:
         raise LookupError("no process was read back")
+    if apart := unlike(ranks, others, *_TABLES):
+        return Shown(False, f"{count} processes worked; not all layers have the same share of {', '.join(apart)}")
     shares = [all(_split(rank, other, degree, len(others)) for other in others) for rank in ranks]
     kinds = len(_sizes(ranks[0]))
     weights = _others("local_shapes", ranks[0], others[0])
@@ -95,21 +101,14 @@ def _tensor(run: Seen, control: Seen, value: JSON) -> Shown:
     )
 
 
-def _layers(run: Seen) -> list[int]:
-    return [int(number(rank.get("decoder_layers"))) for rank in _ranks(run)]
-
-
 def _pipeline(run: Seen, control: Seen, value: JSON) -> Shown:
-    """That many processes worked, each with some of the layers, and all of the model's between them.
+    """That many processes worked, each with some of the layers, and together with each of the control's once.
 
-    LookupError where the control, of one process or of several, has no layer that is known as one.
+    LookupError where the control has no layer that is known as one.
     """
     degree, count = int(number(value)), _processes(run)
-    layers, whole = _layers(run), sum(_layers(control))
-    if not whole:
-        raise LookupError("no layers were read back from the control, so it is not known how many there are")
-    fine = count == degree == len(layers) and all(layers) and sum(layers) == whole
-    return Shown(fine, f"{count} processes worked, with {layers} of {whole} layers")
+    layers = dealt(_ranks(run), _ranks(control))
+    return Shown(count == degree == len(layers.held) and layers.once, f"{count} processes worked, with {layers}")
 
 
 def _copies(run: Seen, control: Seen, value: JSON) -> Shown:

@@ -36,13 +36,16 @@ def _quantised(bits: str, run: Seen, control: Seen, value: JSON) -> Shown:
     counts = {name: int(number(count)) for name, count in found.items()} if isinstance(found, dict) else {}
     classes = sorted(counts)
     error = relative_error(run, control)
-    # the head that makes logits stays as it is, and more than that only where something went wrong
-    there = counts.get(_QUANTISED[bits], 0) > 0 and sum(counts.values()) - counts[_QUANTISED[bits]] <= 1
+    others = {name: count for name, count in counts.items() if name != _QUANTISED[bits]}
+    head = str(run.read_back.get("head_class"))
+    # the head that makes logits may stay as it is, and more than that only where something went wrong
+    there = _QUANTISED[bits] in counts and others == ({} if head == _QUANTISED[bits] else {head: 1})
     plain = not set(classes) & set(_QUANTISED.values())
     fine = (there if value else plain) and error > NOTHING
     return Shown(
         fine,
-        f"linear layers are {', '.join(classes)} of {_megabytes(run)} MB, logits differ by {error:.2g}",
+        f"linear layers are {', '.join(f'{counts[name]} {name}' for name in classes)} (the head {head}) of "
+        f"{_megabytes(run)} MB, logits differ by {error:.2g}",
     )
 
 
@@ -52,12 +55,12 @@ def _megabytes(run: Seen) -> str:
 
 
 def _layer(field: str, run: Seen, control: Seen, value: JSON) -> Shown:
-    """A fact of the first quantised layer, and logits that it has moved."""
+    """A fact that all quantised layers have in common, and logits that it has moved."""
     layer = run.read_back.get("quantized_layer")
     seen = layer.get(field) if isinstance(layer, dict) else None
     error = relative_error(run, control)
     same = seen in (value, f"torch.{value}")
-    return Shown(same and error > NOTHING, f"{field} of the live layer is {seen}, logits differ by {error:.2g}")
+    return Shown(same and error > NOTHING, f"{field} of the live layers is {seen}, logits differ by {error:.2g}")
 
 
 parameter_dtype = Probe(
@@ -76,17 +79,17 @@ load_in_8bit = Probe(
     instruments=LOGITS,
 )
 quant_type = Probe(
-    says="the live layer's quantisation type is the value, and the logits show it",
+    says="the live layers' quantisation type is the value, and the logits show it",
     effect=lambda run, control, value: _layer("quant_type", run, control, value),
     instruments=LOGITS,
 )
 compute_dtype = Probe(
-    says="the live layer computes in the dtype, and the logits show it",
+    says="the live layers compute in the dtype, and the logits show it",
     effect=lambda run, control, value: _layer("compute_dtype", run, control, value),
     instruments=LOGITS,
 )
 double_quant = Probe(
-    says="the live layer's quantisation constants are quantised too (False: not), and the logits show it",
+    says="the live layers' quantisation constants are quantised too (False: not), and the logits show it",
     effect=lambda run, control, value: _layer("nested", run, control, value),
     instruments=LOGITS,
 )

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
-from harness.backends.torchside import gpu_uuids, hub_snapshot, kind_of
+from harness.backends.torchside import decoder_layers, gpu_uuids, hub_snapshot, in_common, of_each_kind
 
 if TYPE_CHECKING:
     from harness.backends.pytorch.load import Loaded
@@ -38,6 +38,8 @@ def describe_model(loaded: Loaded) -> dict[str, JSON]:
         "parameter_devices": dict(devices),
         "local_shapes": _local_shapes(model),
         "linear_classes": dict(linears),
+        "head_class": type(model.get_output_embeddings()).__name__,
+        "decoder_layers": decoder_layers(model),
         "identity_layers": sum(type(module).__name__ == "PipelineIdentityLayer" for module in model.modules()),
         "footprint_bytes": int(model.get_memory_footprint()),
         "device": str(model.device),
@@ -71,49 +73,47 @@ def _method(model: Any) -> JSON:
 
 
 def _local_shapes(model: Any) -> dict[str, JSON]:
-    """Class and shape, here and as a whole, of one attention and one MLP weight, and of the embedding."""
-    shapes: dict[str, JSON] = {}
-    for name, parameter in model.named_parameters():
-        kind = kind_of(name)
-        if kind in shapes or parameter.dim() != 2:
-            continue
-        local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-        shapes[kind] = {
-            "class": type(parameter.data).__name__,
-            "local": list(local.shape),
-            "whole": list(parameter.shape),
-        }
-    return shapes
+    """Class and shape, here and as a whole, of each kind of matrix."""
+    return of_each_kind((name, _share(weight)) for name, weight in model.named_parameters() if weight.dim() == 2)
+
+
+def _share(parameter: Any) -> JSON:
+    local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+    return {
+        "class": type(parameter.data).__name__,
+        "local": list(local.shape),
+        "whole": list(parameter.shape),
+    }
 
 
 def _quantized_layer(model: Any) -> JSON:
-    """The first bitsandbytes layer: how its weight is stored and what it computes in.
+    """What the layers of bitsandbytes have in common: how their weights are stored and what they compute in.
 
     Double quantisation shows in `nested` and `absmax_dtype` only: the footprint leaves
     quantisation statistics out. Some CPUs repack weights in the first forward, so read this
     before it.
     """
-    for name, module in model.named_modules():
-        if not type(module).__module__.startswith("bitsandbytes"):
-            continue
-        weight = module.weight
-        seen: dict[str, JSON] = {
-            "name": name,
-            "class": type(module).__name__,
-            "weight_class": type(weight).__name__,
-            "weight_dtype": str(weight.dtype),
-            "weight_shape": list(weight.shape),
-            "compute_dtype": describe(getattr(module, "compute_dtype", None)),
-        }
-        state = getattr(weight, "quant_state", None)
-        if state is not None:
-            seen["quant_type"] = state.quant_type
-            seen["nested"] = bool(state.nested)
-            seen["absmax_dtype"] = str(state.absmax.dtype)
-            seen["blocksize"] = int(state.blocksize)
-            seen["code"] = [round(float(value), 4) for value in state.code[:16]]
-        scales = getattr(weight, "SCB", None)
-        if scales is not None:
-            seen["row_scales"] = list(scales.shape)
-        return seen
-    return None
+    each = [_stored(module) for module in model.modules() if type(module).__module__.startswith("bitsandbytes")]
+    fields = dict.fromkeys(field for seen in each for field in seen)
+    return {field: in_common(seen.get(field) for seen in each) for field in fields} or None
+
+
+def _stored(module: Any) -> dict[str, JSON]:
+    weight = module.weight
+    seen: dict[str, JSON] = {
+        "class": type(module).__name__,
+        "weight_class": type(weight).__name__,
+        "weight_dtype": str(weight.dtype),
+        "compute_dtype": describe(getattr(module, "compute_dtype", None)),
+    }
+    state = getattr(weight, "quant_state", None)
+    if state is not None:
+        seen["quant_type"] = state.quant_type
+        seen["nested"] = bool(state.nested)
+        seen["absmax_dtype"] = str(state.absmax.dtype)
+        seen["blocksize"] = int(state.blocksize)
+        seen["code"] = [round(float(value), 4) for value in state.code[:16]]
+    scales = getattr(weight, "SCB", None)
+    if scales is not None:
+        seen["scale_of_each_row"] = bool(scales.numel() == module.out_features)
+    return seen

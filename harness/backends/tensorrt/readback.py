@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import processes
 from harness.backends.base import describe
 from harness.backends.tensorrt.reads import Reads
-from harness.backends.torchside import hub_snapshot, kind_of
+from harness.backends.torchside import hub_snapshot, of_each_kind
 from harness.gpus import gpus
 
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ def _manager(executor: Any, kind: str) -> Any:
 def _model(model: Any) -> dict[str, JSON]:
     """Facts about the modules and their weights."""
     dtypes: Counter[str] = Counter()
-    shapes: dict[str, JSON] = {}
+    shapes: list[tuple[str, JSON]] = []
     count = size = 0
     for name, parameter in model.named_parameters():
         dtypes[str(parameter.dtype)] += 1
         count += parameter.numel()
         size += parameter.numel() * parameter.element_size()
         if parameter.dim() == 2:
-            shapes.setdefault(kind_of(name), [str(parameter.dtype), *parameter.shape])
+            shapes.append((name, [str(parameter.dtype), *parameter.shape]))
     modules = list(model.modules())
     linear = [module for module in modules if type(module).__name__.endswith("Linear")]
     attention = [module.attn for module in modules if hasattr(module, "attn")]
@@ -100,7 +100,7 @@ def _model(model: Any) -> dict[str, JSON]:
             "class": type(model).__name__,
             "parameters": count,
             "weight_bytes": size,
-            "local_shapes": shapes,
+            "local_shapes": of_each_kind(shapes),
             "modules": dict(Counter(type(module).__name__ for module in modules)),
             "linear_classes": dict(Counter(type(module).__name__ for module in linear)),
             "linear_methods": dict(Counter(type(getattr(module, "quant_method", None)).__name__ for module in linear)),

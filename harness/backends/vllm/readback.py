@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import describe
-from harness.backends.torchside import gpu_uuids, hub_snapshot, kind_of
+from harness.backends.torchside import decoder_layers, gpu_uuids, hub_snapshot, of_each_kind
 from harness.backends.vllm import loading
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _compiled_models(model: Any) -> list[JSON]:
 def _weights(model: Any) -> dict[str, JSON]:
     dtypes: Counter[str] = Counter()
     devices: Counter[str] = Counter()
-    shapes: dict[str, JSON] = {}
+    shapes: list[tuple[str, JSON]] = []
     count = size = placed = 0
     for name, parameter in model.named_parameters():
         dtypes[str(parameter.dtype)] += 1
@@ -101,7 +101,7 @@ def _weights(model: Any) -> dict[str, JSON]:
         count += parameter.numel()
         size += own
         if parameter.dim() == 2:
-            shapes.setdefault(kind_of(name), [str(parameter.dtype), *parameter.shape])
+            shapes.append((name, [str(parameter.dtype), *parameter.shape]))
     return {
         "model_class": type(model).__name__,
         "model_module": type(model).__module__,
@@ -110,34 +110,32 @@ def _weights(model: Any) -> dict[str, JSON]:
         "weight_bytes_on_device": placed,
         "parameter_dtypes": dict(dtypes),
         "parameter_devices": dict(devices),
-        "local_shapes": shapes,
+        "local_shapes": of_each_kind(shapes),
     }
 
 
 def _modules(model: Any) -> dict[str, JSON]:
     methods: Counter[str] = Counter()
-    absent = layers = 0
-    partitions: dict[str, JSON] = {}
+    absent = 0
+    partitions: list[tuple[str, JSON]] = []
     for path, module in model.named_modules():
         sizes = (getattr(module, f"{side}_size_per_partition", None) for side in ("input", "output"))
         if len(known := [int(size) for size in sizes if size is not None]) == 2:
             # a layer's weight may be packed out of sight, what it multiplies is not
-            partitions.setdefault(kind_of(path), list(known))
+            partitions.append((path, [*known]))
         method = getattr(module, "quant_method", None)
         if method is not None and hasattr(module, "weight") | hasattr(module, "qweight") | hasattr(
             module, "output_size"
         ):
             methods[type(method).__name__] += 1
-        name = type(module).__name__
-        absent += name == "PPMissingLayer"
-        layers += name.endswith("DecoderLayer")
+        absent += type(module).__name__ == "PPMissingLayer"
     epsilons = {float(module.variance_epsilon) for module in model.modules() if hasattr(module, "variance_epsilon")}
     return {
         "norm_epsilons": sorted(epsilons),
         "quant_methods": dict(methods),
-        "partitions": partitions,
+        "partitions": of_each_kind(partitions),
         "missing_layers": absent,
-        "decoder_layers": layers,
+        "decoder_layers": decoder_layers(model),
     }
 
 
@@ -194,13 +192,14 @@ def _lora(runner: Any) -> JSON:
     if manager is None:
         return None
     layers = getattr(getattr(manager, "_adapter_manager", None), "modules", {})
-    first = next(iter(layers.values()), None)
-    stacked = getattr(first, "lora_a_stacked", None) or ()
+    stacked = [getattr(layer, "lora_a_stacked", ()) for layer in layers.values()]
+    # a layer made of several has a tensor for each
+    shapes = {tuple(tensor.shape) for own in stacked for tensor in ([own] if hasattr(own, "shape") else own)}
     return {
         "manager": type(manager).__name__,
         "modules": dict(Counter(type(layer).__name__ for layer in layers.values())),
         # slots, 1, rank, width
-        "stacked": [list(tensor.shape) for tensor in stacked][:1],
+        "stacked": [list(shape) for shape in sorted(shapes)],
     }
 
 
