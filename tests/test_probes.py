@@ -13,7 +13,7 @@ from harness.experiment import unmet_need
 from harness.jsontypes import JSON
 from harness.judge import forwarded_difference
 from harness.verdict import Cause
-from matrix.probes import execution, outputs, requests, scores, state, timing
+from matrix.probes import barred, execution, outputs, requests, state, timing
 
 
 def seen(observation: dict[str, Any], read_back: dict[str, Any] | None = None, calls: Any = ()) -> Seen:
@@ -346,56 +346,56 @@ FREE = barring([], [])
 
 
 def test_an_id_that_is_barred_in_the_place_of_the_end_is_not_confirmed() -> None:
-    assert scores.min_new_tokens.effect(barring([0], [0], []), FREE, 2).holds
+    assert barred.min_new_tokens.effect(barring([0], [0], []), FREE, 2).holds
     for other in (barring([5], [5], []), barring([0, 5], [0, 5], [])):
-        assert not scores.min_new_tokens.effect(other, FREE, 2).holds
+        assert not barred.min_new_tokens.effect(other, FREE, 2).holds
 
 
 def test_the_end_is_barred_for_just_as_many_tokens_as_were_asked_for() -> None:
     others = (barring([], [], []), barring([0], [], []), barring([0], [0], [0], []), barring([0], [0]))
     for other in (*others, barring([0], [0], [5]), barring([0], [], tokens=[1, 0])):
-        shown = scores.min_new_tokens.effect(other, FREE, 2)
+        shown = barred.min_new_tokens.effect(other, FREE, 2)
         assert not shown.holds, shown.saw
 
 
 def test_no_tokens_at_least_is_confirmed_where_nothing_is_barred() -> None:
-    assert scores.min_new_tokens.effect(FREE, barring([0], [0], []), 0).holds
-    assert not scores.min_new_tokens.effect(barring([0], []), FREE, 0).holds
+    assert barred.min_new_tokens.effect(FREE, barring([0], [0], []), 0).holds
+    assert not barred.min_new_tokens.effect(barring([0], []), FREE, 0).holds
 
 
 def test_a_barred_id_that_is_taken_all_the_same_is_not_barred() -> None:
-    assert not scores.min_new_tokens.effect(barring([0], [0], [], tokens=[1, 0, 1]), FREE, 2).holds
+    assert not barred.min_new_tokens.effect(barring([0], [0], [], tokens=[1, 0, 1]), FREE, 2).holds
     suppressed: JSON = {"suppress_tokens": [5]}
-    assert not scores.suppressed.effect(barring([5], [5], tokens=[5, 1]), FREE, suppressed).holds
+    assert not barred.suppressed.effect(barring([5], [5], tokens=[5, 1]), FREE, suppressed).holds
 
 
 @pytest.mark.parametrize("different", [{"finite": 20}, {"finite": 31, "barred": []}, {"moved": [5]}])
 def test_ids_that_are_lost_or_moved_besides_the_barred_ones_are_not_confirmed(different: dict[str, Any]) -> None:
     suppressed: JSON = {"suppress_tokens": [5]}
-    assert not scores.min_new_tokens.effect(barring([0], [], **different), FREE, 1).holds
-    assert not scores.suppressed.effect(barring([5], [5], **different), FREE, suppressed).holds
+    assert not barred.min_new_tokens.effect(barring([0], [], **different), FREE, 1).holds
+    assert not barred.suppressed.effect(barring([5], [5], **different), FREE, suppressed).holds
 
 
 def test_ids_that_the_control_moves_as_well_are_moved_by_something_else() -> None:
-    assert scores.min_new_tokens.effect(barring([0], [], moved=[5]), barring([], [], moved=[5]), 1).holds
+    assert barred.min_new_tokens.effect(barring([0], [], moved=[5]), barring([], [], moved=[5]), 1).holds
 
 
 def test_an_output_that_ends_with_an_unknown_id_leaves_open_which_id_is_the_end() -> None:
     for ids in ([7], []):
         with pytest.raises(LookupError, match=r"outputs ended with \[0\]"):
-            scores.min_new_tokens.effect(barring([0], [], ends=ids), barring([], [], ends=ids), 1)
+            barred.min_new_tokens.effect(barring([0], [], ends=ids), barring([], [], ends=ids), 1)
 
 
 def test_ids_that_a_request_names_as_its_ends_are_barred_as_well() -> None:
     calls = ({"call": "SamplingParams", "kwargs": {"min_tokens": 1, "stop_token_ids": [7]}},)
-    assert scores.min_new_tokens.effect(barring([0, 7], [], calls=calls), FREE, 1).holds
-    assert not scores.min_new_tokens.effect(barring([0], [], calls=calls), FREE, 1).holds
-    assert not scores.min_new_tokens.effect(barring([0, 7], []), FREE, 1).holds
+    assert barred.min_new_tokens.effect(barring([0, 7], [], calls=calls), FREE, 1).holds
+    assert not barred.min_new_tokens.effect(barring([0], [], calls=calls), FREE, 1).holds
+    assert not barred.min_new_tokens.effect(barring([0, 7], []), FREE, 1).holds
 
 
 def test_outputs_that_never_reach_the_step_after_leave_open_where_the_barring_ends() -> None:
     with pytest.raises(LookupError, match="no output has more than 2 tokens"):
-        scores.min_new_tokens.effect(barring([0], [0], tokens=[1, 1]), FREE, 2)
+        barred.min_new_tokens.effect(barring([0], [0], tokens=[1, 1]), FREE, 2)
 
 
 def test_tokens_whose_scores_nobody_saw_leave_open_what_was_barred() -> None:
@@ -405,23 +405,23 @@ def test_tokens_whose_scores_nobody_saw_leave_open_what_was_barred() -> None:
         seen({"outputs": FREE.observation["outputs"]}, dict(FREE.read_back)),
     )
     for run, unseen in ((part, "1 of 3"), (none, "2 of 2")):
-        for probe, value in ((scores.min_new_tokens, 1), (scores.suppressed, suppressed)):
+        for probe, value in ((barred.min_new_tokens, 1), (barred.suppressed, suppressed)):
             with pytest.raises(LookupError, match=f"{unseen} generated tokens"):
                 probe.effect(run, FREE, value)
-    for probe, value in ((scores.min_new_tokens, 1), (scores.suppressed, suppressed)):
+    for probe, value in ((barred.min_new_tokens, 1), (barred.suppressed, suppressed)):
         with pytest.raises(LookupError, match="over 64 ids are impossible"):
             probe.effect(barring(None, []), FREE, value)
 
 
 def test_other_ids_in_the_place_of_the_suppressed_ones_are_not_confirmed() -> None:
     value: JSON = {"suppress_tokens": [6, 5]}
-    assert scores.suppressed.effect(barring([5, 6], [5, 6]), FREE, value).holds
+    assert barred.suppressed.effect(barring([5, 6], [5, 6]), FREE, value).holds
     for other in ([5, 7], [5], [5, 6, 7]):
-        assert not scores.suppressed.effect(barring([5, 6], other), FREE, value).holds
+        assert not barred.suppressed.effect(barring([5, 6], other), FREE, value).holds
 
 
 def test_ids_named_twice_or_beyond_the_vocabulary_are_suppressed_as_far_as_they_can_be() -> None:
-    assert scores.suppressed.effect(barring([5, 6], [5, 6]), FREE, {"suppress_tokens": [6, 5, 5, 32, -1]}).holds
+    assert barred.suppressed.effect(barring([5, 6], [5, 6]), FREE, {"suppress_tokens": [6, 5, 5, 32, -1]}).holds
 
 
 def test_values_of_the_first_request_alone_do_not_tell_the_kind_of_all() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.declare import Bound, Column, OutputRule, Parameter, Scope, Value
 from matrix import workloads
 from matrix.parameters.columns import CUDA, everywhere
-from matrix.probes import outputs, requests, scores, state, trt_results
+from matrix.probes import barred, outputs, requests, state, trt_results
 from matrix.probes.told import if_told
 from matrix.sections import CORE
 
@@ -61,7 +61,7 @@ PARAMETERS = (
             Value({"return_perf_metrics": True}, backends=("tensorrt",), label='{"return_perf_metrics":true}'),
         ),
         columns={
-            "pytorch": Column(Scope.REQUEST, scores.suppressed, OutputRule.FREE, workload=workloads.OPEN),
+            "pytorch": Column(Scope.REQUEST, barred.suppressed, OutputRule.FREE, workload=workloads.OPEN),
             "vllm": Column(Scope.REQUEST, requests.logprob_token_ids, OutputRule.LOSSLESS),
             "tensorrt": Column(Scope.REQUEST, trt_results.perf_metrics, OutputRule.LOSSLESS, needs=CUDA),
         },

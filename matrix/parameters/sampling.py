@@ -8,7 +8,7 @@ from harness.declare import Column, OutputRule, Parameter, Probe, Scope, Value, 
 from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.parameters.columns import everywhere
-from matrix.probes import choices, drawn, outputs, scores
+from matrix.probes import barred, choices, drawn, outputs, scores
 from matrix.sections import DECODER
 
 NEUTRAL: dict[str, JSON] = {
@@ -111,7 +111,7 @@ PARAMETERS = (
     ),
     _sampled(
         "min_new_tokens",
-        scores.min_new_tokens,
+        barred.min_new_tokens,
         (
             Value(1, backends=("pytorch", "vllm")),
             Value(4, backends=("pytorch", "vllm")),

@@ -7,7 +7,7 @@ from harness.jsontypes import JSON
 from matrix import workloads
 from matrix.parameters.sampling import NEUTRAL
 from matrix.parameters.vllm.declaring import LOSSLESS, engine, request
-from matrix.probes import requests, scores
+from matrix.probes import barred, requests
 from matrix.variants import SHIPPED
 
 _SAMPLE: dict[str, JSON] = {"decoder.do_sample": True}
@@ -21,7 +21,7 @@ _ENUM: JSON = {"enum": [10, 15]}
 PARAMETERS: tuple[Parameter, ...] = (
     request("best_of", requests.n, Value(1), Value(2), companions=_SAMPLE, note="removed from vLLM's SamplingParams"),
     request("n", requests.n, Value(1, contrast=3), Value(3), companions=_SAMPLE, workload=workloads.OPEN),
-    request("min_tokens", scores.min_new_tokens, Value(1), Value(4), workload=workloads.SUMS),
+    request("min_tokens", barred.min_new_tokens, Value(1), Value(4), workload=workloads.SUMS),
     request("ignore_eos", requests.ignore_eos, Value(False, contrast=True), Value(True)),
     request(
         "stop",
