@@ -601,6 +601,17 @@ def test_a_record_is_stale_when_the_newest_header_of_its_column_names_another_fi
     assert results.stale == {f"pytorch-{rows[1]}"}
 
 
+def test_what_a_run_measured_on_a_node_that_differs_is_stale_only_when_a_later_run_says_so() -> None:
+    row, mark = "decoder.top_k=1", {"pytorch-decoder.top_k=1": "0" * 16}
+    results = Results()
+    results.add(run_record("a", planned(row), fingerprints=mark))
+    results.add(run_record("a-2", narrowed=True))
+    results.add(cell_record("a-2", row))
+    assert results.stale == set()
+    results.add(run_record("b", planned(row), fingerprints=mark))
+    assert results.stale == set(mark), "of b's machine it is not"
+
+
 def test_nothing_is_stale_in_files_of_before_fingerprints_were_told_nor_where_they_cannot_be() -> None:
     results = Results()
     results.add(run_record("a", planned("decoder.top_k=1")))

@@ -187,9 +187,17 @@ class Results(Table[CellRecord]):
 
     @property
     def stale(self) -> set[str]:
-        """Cells whose record is of other inputs than the newest header of their column names."""
+        """Cells whose record is of other inputs than the newest header of their column names.
+
+        None of what that very run measured, on nodes that differ from the header's: their inputs cannot be told.
+        """
         told = self.fingerprints
-        return {name for name, cell in self.cells.judged.items() if name in told and told[name] != cell.fingerprint}
+        by = {cell: run.run for run in self.runs.values() for cell in run.fingerprints}
+        return {
+            name
+            for name, cell in self.cells.judged.items()
+            if name in told and told[name] != cell.fingerprint and not cell.run.startswith(f"{by.get(name)}-")
+        }
 
     def counts(self, backend: str) -> dict[Outcome, int]:
         """Planned cells of a backend by outcome."""
