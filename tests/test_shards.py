@@ -449,6 +449,23 @@ def test_what_is_missing_is_all_that_is_missing(deal: list[int], absent: set[int
     assert found.unmeasured == []
 
 
+def test_what_a_shard_has_not_measured_again_since_its_inputs_changed_is_missing() -> None:
+    """It was begun anew with other inputs, and stopped."""
+    rows, shard = ROWS[:2], Shard(plan="p", index=1, of=1)
+    cells = [f"pytorch-{row}" for row in rows]
+    table = Results()
+    for run, mark in (("a", "0" * 16), ("b", "1" * 16)):
+        header = run_record(run, *map(planned, rows), narrowed=True, shard=shard)
+        table.add(header.model_copy(update={"fingerprints": dict.fromkeys(cells, mark)}))
+        for row in rows[: 2 if run == "a" else 1]:
+            table.add(cell_record(run, row, fingerprint=mark))
+    found = missing(table)
+    assert found
+    assert found.lines() == [f"{cells[1]}: stale: not measured again since its inputs changed"]
+    table.add(cell_record("b", rows[1], fingerprint="1" * 16))
+    assert not missing(table)
+
+
 def test_results_without_a_plan_lack_nothing_that_anybody_knows_of() -> None:
     table = Results()
     table.add(run_record("a", planned("x=1")))

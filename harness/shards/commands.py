@@ -64,7 +64,7 @@ def merge_command(
     """Write one results file from several, as of shards or of one job a backend. Equal sources make equal bytes.
 
     Exit 0: merged; of a plan's shards, all are there and every cell is judged. Exit 2: refused, nothing is written.
-    Exit 3: merged, but shards or records are missing, or cells ended as harness_error or environment.
+    Exit 3: merged, but shards or records are missing or stale, or cells ended as harness_error or environment.
     """
     known = planfile.read(plan) if plan else None
     target = out or find().results

@@ -24,9 +24,11 @@ class Missing:
     """Cells of shards that are there, without a record."""
     failed: list[Judged]
     """Cells that a fault of the machine or the harness kept from being judged."""
+    stale: list[str]
+    """Cells of shards that were begun anew, with other inputs, and did not come to them again."""
 
     def __bool__(self) -> bool:
-        return bool(self.shards or self.unmeasured or self.failed)
+        return bool(self.shards or self.unmeasured or self.failed or self.stale)
 
     def lines(self) -> list[str]:
         """What to say of it."""
@@ -34,6 +36,7 @@ class Missing:
             *(f"shard {shard} is missing" for shard in self.shards),
             *(f"{cell}: not measured" for cell in self.unmeasured),
             *(f"{record.cell}: not judged: {record.cause}: {record.reason}" for record in self.failed),
+            *(f"{cell}: stale: not measured again since its inputs changed" for cell in self.stale),
         ]
 
 
@@ -64,4 +67,6 @@ def missing(results: Results, plan: PlanFile | None = None) -> Missing | None:
     ]
     own = [record for record in results.judged if results.runs[record.run].shard]
     failed = [record for record in own if record.cause in INFRASTRUCTURE]
-    return Missing(absent, [planned.cell for planned in results.unmeasured], failed)
+    stale = results.stale
+    old = [record.cell for record in own if record.cell in stale and record.cause not in INFRASTRUCTURE]
+    return Missing(absent, [planned.cell for planned in results.unmeasured], failed, old)
