@@ -93,8 +93,10 @@ def _weights(model: Any) -> dict[str, JSON]:
     devices: Counter[str] = Counter()
     shapes: list[tuple[str, JSON]] = []
     count = size = placed = 0
+    widened = _widened_biases(model)
     for name, parameter in model.named_parameters():
-        dtypes[str(parameter.dtype)] += 1
+        if name not in widened:
+            dtypes[str(parameter.dtype)] += 1
         devices[str(parameter.device)] += 1
         own = parameter.numel() * parameter.element_size()
         placed += own if parameter.device.type != "cpu" else 0
@@ -111,6 +113,19 @@ def _weights(model: Any) -> dict[str, JSON]:
         "parameter_dtypes": dict(dtypes),
         "parameter_devices": dict(devices),
         "local_shapes": of_each_kind(shapes),
+    }
+
+
+def _widened_biases(model: Any) -> set[str]:
+    """Biases that a CPU's kernel has in float32 whatever the weights have: dispatch_cpu_unquantized_gemm, vLLM 0.32."""
+    import torch
+
+    return {
+        f"{path}.bias"
+        for path, module in model.named_modules()
+        if hasattr(module, "cpu_linear")
+        and getattr(module, "bias", None) is not None
+        and module.bias.dtype == torch.float32 != module.weight.dtype
     }
 
 
