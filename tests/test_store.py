@@ -332,7 +332,7 @@ except StoreError as error:
 """
 
 
-def test_a_disk_that_is_full_is_said_and_what_was_written_before_can_be_repaired(path: Path) -> None:
+def test_a_disk_that_is_full_is_said_and_what_was_written_before_can_be_read(path: Path) -> None:
     limit = len(dump(run_record("a", planned("x=1")))) + 100
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(path)],
@@ -344,8 +344,7 @@ def test_a_disk_that_is_full_is_said_and_what_was_written_before_can_be_repaired
     )
     assert "only 100 of" in done.stdout
     assert "Is the disk full?" in done.stdout
-    assert repair(path) is not None
-    assert list(read(path).runs) == ["a"]
+    assert path.read_bytes() == dump(run_record("a", planned("x=1")))
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,11 @@ class Writer:
         try:
             written = os.write(self._fd, line)
             if written != len(line):
-                raise StoreError(f"{self.path}: only {written} of {len(line)} bytes were written. Is the disk full?")
+                # whoever reads the file finds whole lines, as before
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                raise StoreError(
+                    f"{self.path}: only {written} of {len(line)} bytes could be written. Is the disk full?"
+                )
             os.fdatasync(self._fd)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from None
