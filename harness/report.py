@@ -340,6 +340,8 @@ def save_parts(parts: Iterable[str], target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         store.replace_by(target, (part.encode() for part in parts))
-    except (OSError, store.StoreError) as error:
-        raise ReportError(f"{target}: cannot be written: {error}. Choose another folder with --out.") from None
+    except store.StoreError as error:
+        raise ReportError(f"{error} Choose another folder with --out.") from None
+    except OSError as error:
+        raise ReportError(f"{target}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
     return target

@@ -331,6 +331,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_page_that_cannot_be_replaced_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / report.PAGE).mkdir()
+    with pytest.raises(ReportError) as caught:
+        write(tmp_path, RUN)
+    assert str(caught.value).count(str(tmp_path)) == 1
+
+
 def test_a_template_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"parameter-support-matrix\.md\.j2: TemplateNotFound"):
         report.render(results(RUN), tmp_path)
