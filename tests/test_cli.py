@@ -78,6 +78,14 @@ def test_a_number_of_slots_that_cannot_be_meant_is_refused(project: Path, worker
     assert told.startswith(f"paramatrix: --workers {workers}: expected auto (all slots there are), or how many: ")
 
 
+@pytest.mark.parametrize("repeat", ["0", "-3", "1000", "999999999999"])
+def test_a_number_of_repeats_that_cannot_be_meant_is_refused(project: Path, repeat: str) -> None:
+    told = refused(project, "run", f"--repeat={repeat}")
+    assert (
+        told == f"paramatrix: --repeat {repeat}: expected how often to judge every cell: a whole number from 1 to 999"
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "found"),
     [("/no/such/model", "no such folder"), (".", "a folder without one"), ("~/none", "no such folder")],

@@ -415,6 +415,26 @@ def test_tests_that_are_called_as_cells_are_called_are_no_cells(toy: pytest.Pyte
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
+def test_tests_beside_the_cells_are_run_without_planning_any(toy: pytest.Pytester, workers: str) -> None:
+    (toy.path / "declarations.py").write_text("raise RuntimeError('planned')\n")
+    (toy.path / "own").mkdir()
+    (toy.path / "own" / "test_own.py").write_text("def test_one():\n    pass\n\ndef test_two():\n    pass\n")
+    toy.runpytest_subprocess("own", f"-n{workers}").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("named", [(), (".",), ("own/../test_cells.py",), ("own", "test_cells.py::test_cell")])
+def test_however_the_cells_are_named_workers_pass_over_those_that_were_judged(
+    toy: pytest.Pytester, named: tuple[str, ...]
+) -> None:
+    toy.runpytest_subprocess()
+    before = lines(toy)
+    (toy.path / "own").mkdir()
+    done = toy.runpytest_subprocess(*named, "-n2", "--dist=each")
+    done.stdout.fnmatch_lines(["5 outcomes re-used, 0 to run*"])
+    assert lines(toy) == before
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_cells_are_judged_in_the_file_that_the_project_names_and_in_no_other(
     toy: pytest.Pytester, workers: str
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import pytest
 import typer
@@ -27,6 +27,8 @@ from harness.shards import planfile
 from harness.shards.part import Part
 from harness.verdict import Outcome
 
+_MOST_REPEATS: Final = 999
+
 
 def run(  # noqa: PLR0917 - typer makes options of them
     backends: Backends = None,
@@ -35,7 +37,7 @@ def run(  # noqa: PLR0917 - typer makes options of them
     cell: Annotated[list[str] | None, typer.Option(help="Exact cell id; may be given several times.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
     workers: Annotated[str | None, typer.Option(help="Slots: a number, or auto (see README).")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Judge every cell so often, in random order, anew.")] = 1,
+    repeat: Annotated[int, typer.Option(help="Judge every cell so often, in random order, anew.")] = 1,
     order: Annotated[str | None, typer.Option(help="page, random or random:SEED.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "--results", help="Results file (default: reports/results.jsonl).")
@@ -58,6 +60,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
         version = [f"{name}={text}" for name, text in asked.versions.items()]
         if out is None:
             fail(f"--shard {shard}: the shard's own results file is needed, like --out shard-{part.shard.index}.jsonl")
+    if not 1 <= repeat <= _MOST_REPEATS:
+        fail(f"--repeat {repeat}: expected how often to judge every cell: a whole number from 1 to {_MOST_REPEATS}")
     project = find().at(parse_versions(version or ()))
     asked_for = columns(project, backends)
     if install:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -44,6 +46,8 @@ SHARD = pytest.StashKey[Shard]()
 CONFIGS = pytest.StashKey[tuple[Cell, ...]]()
 """Cells besides those of the matrix."""
 ELSEWHERE = pytest.StashKey[Elsewhere]()
+CASES = pytest.StashKey[str | None]()
+"""The file whose tests judge cells, as ids of tests name it; None where no id can."""
 
 
 def project_of(config: pytest.Config) -> Project:
@@ -97,8 +101,25 @@ def judged_in(config: pytest.Config, nodeid: str) -> str | None:
 
 def among_cases(config: pytest.Config, nodeid: str) -> bool:
     """Whether a test is in the file whose tests judge cells (`[tool.paramatrix] cases`)."""
+    if CASES not in config.stash:
+        file = _cases_file(config)
+        config.stash[CASES] = file.relative_to(config.rootpath).as_posix() if config.rootpath in file.parents else None
+    return nodeid.partition("::")[0] == config.stash[CASES]
+
+
+def may_judge(config: pytest.Config) -> bool:
+    """Whether that file is among what pytest was asked to collect, as far as that can be told before it collects."""
+    if config.getoption("pyargs"):
+        return True
+    cases = _cases_file(config)
+    named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    # as pytest does it, a link stays one
+    return any(Path(os.path.abspath(path)) in {cases, *cases.parents} for path in named)  # noqa: PTH100
+
+
+def _cases_file(config: pytest.Config) -> Path:
     project = project_of(config)
-    return config.rootpath / nodeid.partition("::")[0] == project.root / project.cases
+    return project.root / project.cases
 
 
 def cell_of(item: pytest.Item) -> Cell | None:

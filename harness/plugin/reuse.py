@@ -15,7 +15,7 @@ from harness.fingerprint.cells import fingerprints
 from harness.fingerprint.reusable import reusable
 from harness.fingerprint.values import FingerprintError
 from harness.jsontypes import JSON
-from harness.plugin.asked import cells_of, project_of
+from harness.plugin.asked import cells_of, may_judge, project_of
 from harness.plugin.told import REUSED, SNAPSHOTS
 from harness.session import snapshots
 
@@ -75,6 +75,8 @@ class Reuse:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: every worker passes over the same cells, and need not ask again what there is."""
+        if not may_judge(self.config):
+            return
         known = self.known()
         node.workerinput[REUSED] = sorted(known.reused)
         node.workerinput[SNAPSHOTS] = json.dumps(known.snapshots)

@@ -136,10 +136,11 @@ class SlotPlugin:
 
     def _allocation(self, ids: Sequence[str]) -> Allocation:
         """The groups of what was collected and is not re-used; what is no cell stays together by its file."""
-        reused = self.reuse.known().reused
         judged = {name: judged_in(self.config, name) for name in ids}
+        any_cell = any(judged.values())
+        reused = self.reuse.known().reused if any_cell else frozenset()
         ids = [name for name in ids if judged[name] not in reused]
-        known = {cell.id: cell for cell in cells_of(self.config)}
+        known = {cell.id: cell for cell in cells_of(self.config)} if any_cell else {}
         self._cells = {name: known[cell] for name in ids if (cell := judged[name]) in known}
         wanted = {cell.id: cell for cell in self._cells.values()}
         named: dict[str, list[str]] = {}
