@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import report
+from harness import signs
 from harness.declare import Matrix
 from harness.declare_limits import Capability
 from harness.store import Judged, Results
@@ -27,7 +27,7 @@ class Measured:
         """A record with the versions and the device of its run."""
         info = results.info(record)
         where = "not measured" if info.unavailable else f"{info.libraries}, {info.device}".removeprefix(", ")
-        return cls(record.cell, report.symbol(record), record.cause.value, where)
+        return cls(record.cell, signs.symbol(record), record.cause.value, where)
 
 
 def places(measured: tuple[Measured, ...]) -> str:
@@ -81,7 +81,7 @@ def _symbol(judged: list[Judged]) -> str:
     verdicts = {record.verdict for record in judged}
     if len(verdicts) > 1:
         return Outcome.UNCERTAIN.symbol
-    shown = {report.symbol(record) for record in judged}
+    shown = {signs.symbol(record) for record in judged}
     # a pass whose effect was seen weighs more than those told by state alone
     return verdicts.pop().symbol if len(shown) > 1 else shown.pop()
 
@@ -107,7 +107,7 @@ def features(matrix: Matrix, results: Results) -> tuple[list[Feature], dict[str,
     rows = []
     for capability in matrix.capabilities:
         found = []
-        for backend, heading in report.COLUMNS.items():
+        for backend, heading in signs.COLUMNS.items():
             shown = ability(capability, backend, results)
             mark = ""
             if shown.footnote:

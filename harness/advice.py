@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import report
+from harness import signs
 from harness.abilities import ability
 from harness.declare import Matrix
 from harness.declare_limits import UseCase
@@ -87,8 +87,8 @@ def _measured(case: UseCase, results: Results, costs: Measurements) -> Advice | 
     device, model, *_ = circumstances.pop()
     return Advice(
         case.name,
-        " or ".join(report.COLUMNS[name] for name in first),
-        "; ".join(f"{report.COLUMNS[name]} {found[name]}" for name in order),
+        " or ".join(signs.COLUMNS[name] for name in first),
+        "; ".join(f"{signs.COLUMNS[name]} {found[name]}" for name in order),
         f"measured: {', '.join(case.cells[name] for name in order)} (model {model}, {device})",
     )
 
@@ -105,4 +105,4 @@ def _declared(case: UseCase, matrix: Matrix, results: Results) -> Advice:
             shown.setdefault(f" ({found.where})" if found.symbol else "", []).append(f"{name} {found.text}")
     basis = ["declared: no comparable figures were measured here"]
     basis += [", ".join(features) + where for where, features in shown.items()]
-    return Advice(case.name, report.COLUMNS[case.backend], case.reason, "; ".join(basis))
+    return Advice(case.name, signs.COLUMNS[case.backend], case.reason, "; ".join(basis))

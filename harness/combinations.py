@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import report
+from harness import report, signs
 from harness.abilities import Measured, features, places
 from harness.claims import Agreement, BackendClaims, Claims, Outcome
 from harness.config.rules import REGISTRY, Rule
@@ -69,14 +69,14 @@ def limitations(matrix: Matrix, results: Results) -> list[LimitRow]:
         says = f"{limit.limitation}; {limit.given or NOT_SHOWN}" if fine else limit.limitation
         cited = tuple(Measured.of(record, results) for record in told)
         rows.append(LimitRow(limit.backend, limit.parameter, says, limit.resolution, cited))
-    order = list(report.COLUMNS)
+    order = list(signs.COLUMNS)
     return sorted(rows, key=lambda row: (not row.measured, order.index(row.backend), natural(row.parameter)))
 
 
 def absent(results: Results) -> list[tuple[str, int, str]]:
     """Backends that could not be started at all: name, number of their cells, and why."""
     found = []
-    for backend in report.COLUMNS:
+    for backend in signs.COLUMNS:
         cells = [cell for cell in results.judged if cell.backend == backend and results.info(cell).unavailable]
         if cells:
             found.append((backend, len(cells), f"{cells[0].cause.value}: {cells[0].reason}"))
@@ -150,7 +150,7 @@ def render(matrix: Matrix, results: Results, claims: Claims, templates: Path) ->
     return report.fill(
         templates,
         PAGE,
-        columns=report.COLUMNS,
+        columns=signs.COLUMNS,
         errors=rules("error"),
         warnings=rules("warning"),
         checked=[(name, found, _counted(found)) for name, found in sorted(claims.backends.items())],

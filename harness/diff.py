@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness import circumstances, report
+from harness import circumstances, report, signs
 from harness.circumstances import Fact
 from harness.jsontypes import JSON
 from harness.ordering import natural
@@ -47,7 +47,7 @@ class State:
         """As a page shows it."""
         if self.verdict is None:
             return Outcome.NOT_RUN.symbol
-        return report.shown(Outcome(self.verdict), self.level) + (report.STALE if self.stale else "")
+        return signs.shown(Outcome(self.verdict), self.level) + (signs.STALE if self.stale else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,4 +285,4 @@ def render(found: Difference, templates: Path) -> str:
     Raises:
         ReportError: the template is missing or wrong.
     """
-    return report.fill(templates, PAGE, diff=found, columns=report.COLUMNS)
+    return report.fill(templates, PAGE, diff=found, columns=signs.COLUMNS)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import report
+from harness import report, signs
 from harness.backends.upstream import Tables
 from harness.declare import Column, Matrix, label
 from harness.interfaces import Argument, Call, Offered
@@ -207,9 +207,9 @@ def render(drifts: Sequence[Drift], templates: Path) -> str:
     Raises:
         ReportError: the template is missing or wrong.
     """
-    order = list(report.COLUMNS)
+    order = list(signs.COLUMNS)
     known = sorted(drifts, key=lambda drift: (order.index(drift.backend), drift.backend))
-    return report.fill(templates, PAGE, columns=report.COLUMNS, drifts=known, by_call=_by_call)
+    return report.fill(templates, PAGE, columns=signs.COLUMNS, drifts=known, by_call=_by_call)
 
 
 def _by_call(drift: Drift) -> dict[str, list[Undeclared]]:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 from harness import report as matrix
-from harness import repro
+from harness import repro, signs
 from harness.records import BackendInfo, CellRecord, RunRecord
 from harness.rests import RESOLVED, at
 from harness.verdict import Outcome
@@ -87,8 +87,8 @@ class MatrixHtml:
         else:
             self._count(record)
             shown |= {
-                "verdict": f"{matrix.shown(record.verdict, record.evidence.level)} {record.verdict.value}"
-                + (f" {matrix.STALE} stale" if record.cell in self._stale else ""),
+                "verdict": f"{signs.shown(record.verdict, record.evidence.level)} {record.verdict.value}"
+                + (f" {signs.STALE} stale" if record.cell in self._stale else ""),
                 "cause": record.cause.value,
                 "backend": record.backend,
                 "testId": record.row,

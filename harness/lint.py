@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import lint_pages, plan, report
+from harness import lint_pages, plan, signs
 from harness.abilities import ability
 from harness.backends import MODULES
 from harness.claims import Agreement, Claims, Outcome
@@ -123,7 +123,7 @@ def _rows(subject: Subject, planned: Mapping[str, Cell]) -> Iterator[str]:
 
 def _capabilities(matrix: Matrix, planned: Mapping[str, Cell]) -> Iterator[str]:
     for capability in matrix.capabilities:
-        for backend in report.COLUMNS:
+        for backend in signs.COLUMNS:
             where, stated = f"capability {capability.name!r} on {backend}", capability.stated.get(backend)
             cells = [cell for cell in capability.cells(backend) if cell in planned]
             for cell in capability.cells(backend):

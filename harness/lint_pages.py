@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from harness import combinations, pages, report
+from harness import combinations, pages, report, signs
 from harness.claims import Claims
 from harness.declare import Matrix
 from harness.energy.measured import Measurements
@@ -90,7 +90,7 @@ def _cut(line: str) -> str:
 
 def _rows(page: Page) -> Iterator[tuple[str, list[str]]]:
     """Section and row of the tables that have a column for each backend."""
-    columns = list(report.COLUMNS.values())
+    columns = list(signs.COLUMNS.values())
     for heading, table in page.tables.items():
         if table and table[0] == ["Parameter", *columns, "Notes"]:
             for row in table[1:]:
@@ -101,7 +101,7 @@ def _symbols(page: Page) -> dict[str, str]:
     """Cell id to the symbol that the page of the matrix shows for it."""
     found = {}
     for _, row in _rows(page):
-        for backend, shown in zip(report.COLUMNS, row[1:], strict=False):
+        for backend, shown in zip(signs.COLUMNS, row[1:], strict=False):
             if symbol := _symbol(shown):
                 found[f"{backend}-{row[0]}"] = symbol
     return found
@@ -120,9 +120,9 @@ def _support(page: Page) -> Iterator[str]:
         if count > 1:
             yield f"{report.PAGE}: row {name} stands there {count} times"
     summaries = {found["backend"].lower(): found for item in page.items if (found := _SUMMARY.match(item))}
-    for column, backend in enumerate(report.COLUMNS, 1):
-        shown = Counter(_symbol(row[column]) for _, row in rows if row[column] != report.NOT_PLANNED)
-        for text in {row[column] for _, row in rows if row[column] != report.NOT_PLANNED and not _symbol(row[column])}:
+    for column, backend in enumerate(signs.COLUMNS, 1):
+        shown = Counter(_symbol(row[column]) for _, row in rows if row[column] != signs.NOT_PLANNED)
+        for text in {row[column] for _, row in rows if row[column] != signs.NOT_PLANNED and not _symbol(row[column])}:
             yield f"{report.PAGE}: {text!r} in the column of {backend} is no symbol of the legend"
         if (backend in summaries) != bool(shown):
             there = "has a summary and no cells" if backend in summaries else "has cells and no summary"
@@ -163,7 +163,7 @@ def _invalid(page: Page) -> Iterator[str]:
                 yield f"{combinations.PAGE}: the {what} {': '.join(name)} stands there {count} times"
     behind: dict[tuple[str, str], str] = {(row[0], row[1]): row[2] for row in page.tables.get(_BEHIND, [])[1:]}
     for feature, *shown in page.tables.get(_FEATURES, [])[1:]:
-        for heading, text in zip(report.COLUMNS.values(), shown, strict=False):
+        for heading, text in zip(signs.COLUMNS.values(), shown, strict=False):
             cells = Counter(_SYMBOL.findall(behind.get((feature, heading), "")))
             if problem := _ability(text, cells):
                 yield f"{combinations.PAGE}: {feature} on {heading} is {_symbol(text) or 'declared'}, {problem}"

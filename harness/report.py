@@ -16,17 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from harness import store
 from harness.ordering import natural
 from harness.records import BackendInfo, RunRecord
+from harness.signs import COLUMNS, NOT_PLANNED, STALE, symbol
 from harness.store import Judged, Results, Table
 from harness.verdict import Outcome
 
 if TYPE_CHECKING:
     from harness.advice import Advice
 
-COLUMNS = {"pytorch": "PyTorch", "vllm": "vLLM", "tensorrt": "TensorRT"}
-"""Backend to its column heading, in page order."""
-
 PAGE = "parameter-support-matrix.md"
-NOT_PLANNED = "·"
 _NOTE_LIMIT = 220
 
 
@@ -94,20 +91,6 @@ class Measured:
     cells: int
     info: BackendInfo
     harness: str
-
-
-STALE = "†"
-"""Behind the symbol of a cell whose inputs changed after it was measured."""
-
-
-def symbol(cell: Judged) -> str:
-    """A verdict as the page shows it; a pass by read-back alone is marked."""
-    return shown(cell.verdict, cell.level)
-
-
-def shown(verdict: Outcome, level: str | None) -> str:
-    """A verdict and the level of its evidence as pages show them."""
-    return "✅ˢ" if verdict is Outcome.PASS and level == "state" else verdict.symbol
 
 
 def sections(results: Results, sources: list[Measured]) -> list[Section]:

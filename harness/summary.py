@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness import acceptance, report
+from harness import acceptance, report, signs
 from harness.diff import Difference, difference
 from harness.expectations import Expectations
 from harness.records import CellRecord
@@ -47,7 +47,7 @@ def render(results: Results, known: Iterable[Expectations], templates: Path, bef
     return report.fill(
         templates,
         PAGE,
-        columns=report.COLUMNS,
+        columns=signs.COLUMNS,
         summaries=report.summaries(results),
         held=held,
         failures=[_failure(cell) for one in held for cell in one.new_failures],

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.backends.base import describe
+from harness.backends.describe import describe
 from harness.jsontypes import JSON
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness import pages, report
+from harness import pages, report, signs
 from harness.backends import MODULES
 from harness.claims import Claims
 from harness.pagereader import Page
@@ -58,7 +58,7 @@ def test_the_page_has_the_headings_and_columns_that_readers_know() -> None:
 
 def test_every_backend_has_a_column() -> None:
     """A backend without one would be measured and then be missing from the page."""
-    assert set(MODULES) <= set(report.COLUMNS)
+    assert set(MODULES) <= set(signs.COLUMNS)
 
 
 def test_rows_are_spelled_out_and_sorted_as_people_count() -> None:

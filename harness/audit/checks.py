@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import report
+from harness import signs
 from harness.audit import page
 from harness.audit.record import Audit
 from harness.store import Results
@@ -27,7 +27,7 @@ def contradictions(audit: Audit, shown: str | None, results: Results, templates:
     for cell in audit.cells:
         record = results.cells.get(cell.cell)
         if record is None or record.verdict is not Outcome.PASS:
-            now = "not there" if record is None else report.shown(record.verdict, None)
+            now = "not there" if record is None else signs.shown(record.verdict, None)
             yield f"audit: {cell.cell} was audited as ✅, and is {now} in the results; `make audit` measures again"
         elif cell.recorded != record.evidence.level:
             yield f"audit: {cell.cell} was by {cell.recorded} when audited, and is by {record.evidence.level} now"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness import report
+from harness import report, signs
 from harness.audit.record import Audit, Audited, Fate, Mutant, Saboteur
 
 PAGE: Final = "audit.md"
@@ -60,7 +60,7 @@ def render(audit: Audit, templates: Path) -> str:
         templates,
         PAGE,
         audit=audit,
-        columns=report.COLUMNS,
+        columns=signs.COLUMNS,
         saboteurs=list(Saboteur),
         tables=[Table(title, _rows(audit.cells, of)) for title, of in everything.items()],
         missed=[(cell, text) for cell in audit.cells for text in cell.missed],
@@ -71,7 +71,7 @@ def render(audit: Audit, templates: Path) -> str:
 
 
 def _heading(backend: str) -> str:
-    return report.COLUMNS.get(backend, backend)
+    return signs.COLUMNS.get(backend, backend)
 
 
 def _rows(cells: Iterable[Audited], of: Callable[[Audited], str]) -> list[Row]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any, NotRequired, TypedDict, cast
 
-from harness.backends.base import describe
+from harness.backends.describe import describe
 from harness.jsontypes import JSON
 
 Tables = Mapping[str, Mapping[str, str]]

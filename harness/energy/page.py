@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness import report
+from harness import report, signs
 from harness.energy import chart, tracechart
 from harness.energy.effects import CLAIMED, OF_ENERGY, Effect, Effects, Row, Standing, effects
 from harness.energy.measured import MeasuredRecord, Measurements
@@ -94,12 +94,12 @@ def render(measurements: Measurements, results: Results, templates: Path) -> dic
         ReportError: a template is missing or wrong.
     """
     sources = report.measured(measurements)
-    names = [name for name in report.COLUMNS if any(p.backend == name for p in measurements.planned.values())]
+    names = [name for name in signs.COLUMNS if any(p.backend == name for p in measurements.planned.values())]
     found = {
         name: effects([record for record in measurements.measured if record.backend == name], results.cells)
         for name in names
     }
-    drawn = chart.chart([(report.COLUMNS[name], _where(name, sources), shown) for name, shown in found.items()])
+    drawn = chart.chart([(signs.COLUMNS[name], _where(name, sources), shown) for name, shown in found.items()])
     traced = tracechart.traces([pair for name, shown in found.items() for pair in _example(name, shown)])
     backends = [_backend(name, shown, measurements, sources, results) for name, shown in found.items()]
     pages = {
@@ -120,7 +120,7 @@ def _where(backend: str, sources: Sequence[Measured]) -> str:
 def _example(backend: str, shown: Effects) -> list[tuple[str, MeasuredRecord]]:
     """The first row of a backend that has a trace."""
     traced = [row.record for row in shown.rows if row.record.trace]
-    return [(f"{report.COLUMNS[backend]}: {r.row}, against {r.contrast}", r) for r in traced[:1]]
+    return [(f"{signs.COLUMNS[backend]}: {r.row}, against {r.contrast}", r) for r in traced[:1]]
 
 
 def _backend(
@@ -133,7 +133,7 @@ def _backend(
         if (rows := shown.standing(standing))
     ]
     return Backend(
-        report.COLUMNS[name],
+        signs.COLUMNS[name],
         [HEADINGS[figure] for figure in shown.names],
         shown.comparisons,
         parts,

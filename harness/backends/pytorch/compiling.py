@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.base import Calls, Declared, describe
+from harness.backends.base import Calls, Declared
+from harness.backends.describe import describe
 from harness.backends.pytorch.arguments import COMPILE
 from harness.backends.settings import ConflictingSettingsError, take
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.base import describe
+from harness.backends.describe import describe
 from harness.backends.upstream import (
     Argument,
     Interface,

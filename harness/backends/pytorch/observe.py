@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.backends.base import describe
+from harness.backends.describe import describe
 from harness.backends.pytorch.tape import Tape, recording_processors
 
 if TYPE_CHECKING:

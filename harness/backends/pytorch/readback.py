@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.base import describe
+from harness.backends.describe import describe
 from harness.backends.torchside import decoder_layers, gpu_uuids, hub_snapshot, in_common, of_each_kind
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness import processes
-from harness.backends.base import describe
+from harness.backends.describe import describe
 from harness.backends.tensorrt.reads import Reads
 from harness.backends.torchside import hub_snapshot, of_each_kind
 from harness.gpus import gpus
