@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.declare import Column
 
 CUDA = ("cuda",)
-"""What TensorRT-LLM runs on."""
+"""A GPU of NVIDIA: TensorRT-LLM runs on nothing else."""
 
 
 def everywhere(column: Column, tensorrt: Column | None = None) -> dict[str, Column]:

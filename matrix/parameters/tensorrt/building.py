@@ -5,8 +5,9 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.parameters.declaring import on_off
 from matrix.parameters.quantization import EIGHT_BITS
-from matrix.parameters.tensorrt.declaring import REUSE, built, on_off
+from matrix.parameters.tensorrt.declaring import REUSE, built
 from matrix.probes import inflight, trt_build
 from matrix.variants import CALIBRATION
 

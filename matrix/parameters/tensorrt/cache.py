@@ -7,7 +7,8 @@ from dataclasses import replace
 from harness.declare import Bound, Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.parameters.tensorrt.declaring import FREE, REUSE, engine, on_off, request
+from matrix.parameters.declaring import FREE, on_off
+from matrix.parameters.tensorrt.declaring import REUSE, engine, request
 from matrix.probes import inflight, trt_engine
 
 MIB = 1 << 20

@@ -1,13 +1,16 @@
-"""Short forms for columns of TensorRT-LLM."""
+"""TensorRT-LLM's own parameters, and the engines that they are tried on."""
 
 from __future__ import annotations
 
-from harness.declare import Bound, Column, OutputRule, Parameter, Probe, Scope, Value, Variant, Workload
+from harness.declare import Bound, OutputRule, Parameter, Probe, Value, Variant, Workload
 from harness.jsontypes import JSON
 from matrix.parameters.columns import CUDA
+from matrix.parameters.declaring import LOSSLESS, Own
 from matrix.sections import TENSORRT
 
-LOSSLESS, FREE = OutputRule.LOSSLESS, OutputRule.FREE
+OWN = Own("tensorrt", TENSORRT, needs=CUDA)
+engine, request = OWN.engine, OWN.request
+
 SMALL_TENSORRT: dict[str, JSON] = {
     "fp_precision": "float16",
     "tensorrt.max_seq_len": 512,
@@ -26,24 +29,6 @@ _TENSORRT = (*CUDA, "package:tensorrt")
 """Versions that have lost the engine path (NVIDIA/TensorRT-LLM#15918) no longer depend on TensorRT itself."""
 REUSE: dict[str, JSON] = {"tensorrt.enable_kv_cache_reuse": True, "batching.batch_size": 1}
 """The base reuses no blocks. One at a time, so that a repeated prompt comes when the cache already holds it."""
-
-
-def engine(
-    name: str,
-    probe: Probe,
-    *values: Value,
-    output: OutputRule | Bound = LOSSLESS,
-    companions: dict[str, JSON] | None = None,
-    workload: Workload | None = None,
-    variant: Variant | None = None,
-    needs: tuple[str, ...] = CUDA,
-    note: str = "",
-) -> Parameter:
-    """A parameter that takes effect when the engine is loaded."""
-    column = Column(
-        Scope.ENGINE, probe, output, companions=companions or {}, workload=workload, variant=variant, needs=needs
-    )
-    return Parameter(f"tensorrt.{name}", section=TENSORRT, values=values, columns={"tensorrt": column}, note=note)
 
 
 def built(
@@ -69,25 +54,3 @@ def built(
         needs=_TENSORRT,
         note=f"{told}; {note}" if note else told,
     )
-
-
-def request(
-    name: str,
-    probe: Probe,
-    *values: Value,
-    output: OutputRule | Bound = FREE,
-    companions: dict[str, JSON] | None = None,
-    workload: Workload | None = None,
-    variant: Variant | None = None,
-    note: str = "",
-) -> Parameter:
-    """A parameter that every request can set anew."""
-    column = Column(
-        Scope.REQUEST, probe, output, companions=companions or {}, workload=workload, variant=variant, needs=CUDA
-    )
-    return Parameter(f"tensorrt.{name}", section=TENSORRT, values=values, columns={"tensorrt": column}, note=note)
-
-
-def on_off(contrast_on: bool = True) -> tuple[Value, Value]:
-    """False and True, each against the other (or True against upstream's own default)."""
-    return Value(False, contrast=True), Value(True, contrast=False) if contrast_on else Value(True)

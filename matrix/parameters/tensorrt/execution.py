@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.parameters.tensorrt.declaring import FREE, engine, on_off
+from matrix.parameters.declaring import FREE, on_off
+from matrix.parameters.tensorrt.declaring import engine
 from matrix.probes import scheduling, trt_engine
 
 _SPLIT: dict[str, JSON] = {"parallelism.strategy": "tensor_parallel", "parallelism.degree": 2}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.declare import Parameter, Value
 from matrix import workloads
-from matrix.parameters.tensorrt.declaring import ENGINE_PATH, FREE, WITH_GRAPHS, engine, on_off
+from matrix.parameters.declaring import FREE, on_off
+from matrix.parameters.tensorrt.declaring import ENGINE_PATH, WITH_GRAPHS, engine
 from matrix.probes import loading, requests, state, trt_engine, trt_results
 from matrix.probes.told import if_told
 from matrix.variants import FORMATS, HUB, REMOTE_CODE, SHIPPED

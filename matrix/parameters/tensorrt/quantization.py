@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
+from matrix.parameters.declaring import FREE
 from matrix.parameters.quantization import EIGHT_BITS, FOUR_BITS
-from matrix.parameters.tensorrt.declaring import FREE, built
+from matrix.parameters.tensorrt.declaring import built
 from matrix.probes import trt_build
 from matrix.variants import CALIBRATION
 

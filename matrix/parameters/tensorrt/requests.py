@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.parameters.tensorrt.declaring import LOSSLESS, on_off, request
+from matrix.parameters.declaring import LOSSLESS, on_off
+from matrix.parameters.tensorrt.declaring import request
 from matrix.probes import inflight, requests, trt_results
 from matrix.variants import SHIPPED
 

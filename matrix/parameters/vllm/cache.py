@@ -5,7 +5,9 @@ from __future__ import annotations
 from harness.declare import Bound, Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
-from matrix.parameters.vllm.declaring import CUDA, FREE, LOSSLESS, engine, request
+from matrix.parameters.columns import CUDA
+from matrix.parameters.declaring import FREE, LOSSLESS, on_off
+from matrix.parameters.vllm.declaring import engine, request
 from matrix.probes import caches, kernels, scheduling
 from matrix.variants import SLIDING
 
@@ -35,8 +37,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "enable_prefix_caching",
         scheduling.prefix_caching,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         companions=_SMALL_BLOCKS,
         workload=workloads.REPEATED,
     ),
@@ -52,8 +53,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     request(
         "skip_reading_prefix_cache",
         scheduling.skip_reading,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         output=LOSSLESS,
         companions=_SMALL_BLOCKS,
         workload=workloads.REPEATED,
@@ -107,8 +107,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "disable_sliding_window",
         caches.sliding_window,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         output=FREE,
         workload=workloads.LOOPING,
         # without its window the model takes no more tokens than the window has: see max_model_len
@@ -118,8 +117,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "disable_cascade_attn",
         kernels.cascade,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         needs=CUDA,
     ),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.parameters.columns import CUDA
+from matrix.parameters.declaring import FREE, on_off
 from matrix.parameters.parallelism import PIPELINED, TWO
-from matrix.parameters.vllm.declaring import CUDA, FREE, engine
+from matrix.parameters.vllm.declaring import engine
 from matrix.parameters.vllm.scheduling import ROOM
 from matrix.probes import caches, kernels, loading, processes, scheduling
 
@@ -27,7 +29,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         companions={"fp_precision": "bfloat16"},
         note="the CPU platform of vLLM 0.32 takes every name and uses CPU_ATTN",
     ),
-    engine("enforce_eager", kernels.enforce_eager, Value(False, contrast=True), Value(True, contrast=False)),
+    engine("enforce_eager", kernels.enforce_eager, *on_off()),
     engine(
         "compilation.mode",
         kernels.compilation_mode,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.parameters.declaring import FREE, on_off
 from matrix.parameters.quantization import FOUR_BITS
-from matrix.parameters.vllm.declaring import FREE, engine, request
+from matrix.parameters.vllm.declaring import engine, request
 from matrix.probes import adapters, loading, outputs, requests, scores, state
 from matrix.variants import (
     ADAPTERS,
@@ -94,8 +95,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "trust_remote_code",
         loading.remote_answers,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         variant=REMOTE_CONFIG,
         output=FREE,
     ),
@@ -125,8 +125,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "skip_tokenizer_init",
         requests.skip_tokenizer,
-        Value(False, contrast=True),
-        Value(True),
+        *on_off(contrast_on=False),
     ),
     engine(
         "enable_lora",

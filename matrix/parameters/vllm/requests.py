@@ -5,8 +5,9 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.parameters.declaring import LOSSLESS, on_off
 from matrix.parameters.sampling import NEUTRAL
-from matrix.parameters.vllm.declaring import LOSSLESS, engine, request
+from matrix.parameters.vllm.declaring import engine, request
 from matrix.probes import barred, requests
 from matrix.variants import SHIPPED
 
@@ -22,7 +23,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     request("best_of", requests.n, Value(1), Value(2), companions=_SAMPLE, note="removed from vLLM's SamplingParams"),
     request("n", requests.n, Value(1, contrast=3), Value(3), companions=_SAMPLE, workload=workloads.OPEN),
     request("min_tokens", barred.min_new_tokens, Value(1), Value(4), workload=workloads.SUMS),
-    request("ignore_eos", requests.ignore_eos, Value(False, contrast=True), Value(True)),
+    request("ignore_eos", requests.ignore_eos, *on_off(contrast_on=False)),
     request(
         "stop",
         requests.stop,
@@ -34,8 +35,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     request(
         "include_stop_str_in_output",
         requests.include_stop,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         companions={"vllm.stop": _STOP},
         variant=SHIPPED,
     ),
@@ -70,8 +70,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     request(
         "flat_logprobs",
         requests.flat_logprobs,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         output=LOSSLESS,
         companions={"vllm.logprobs": 2},
     ),
@@ -94,14 +93,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     request("logit_bias", requests.logit_bias, Value({"0": -100.0}), Value({"5": 2.5}), variant=SHIPPED),
     request("allowed_token_ids", requests.allowed, Value([17, 21, 221, _DOT]), variant=SHIPPED),
     request("bad_words", requests.bad_words, Value([_STOP]), variant=SHIPPED),
-    request(
-        "detokenize", requests.detokenize, Value(False, contrast=True), Value(True, contrast=False), output=LOSSLESS
-    ),
+    request("detokenize", requests.detokenize, *on_off(), output=LOSSLESS),
     request(
         "skip_special_tokens",
         requests.skip_special,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         output=LOSSLESS,
         # the token that ends an output is left out of its text in any case
         companions={"vllm.ignore_eos": True},
@@ -109,8 +105,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     request(
         "spaces_between_special_tokens",
         requests.spaces,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         output=LOSSLESS,
         companions={"vllm.skip_special_tokens": False, "vllm.ignore_eos": True, "vllm.allowed_token_ids": [0]},
         variant=SHIPPED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.declare import Parameter, Value
 from harness.jsontypes import JSON
 from matrix import workloads
+from matrix.parameters.declaring import on_off
 from matrix.parameters.vllm.declaring import engine, request
 from matrix.probes import scheduling
 
@@ -38,8 +39,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "enable_chunked_prefill",
         scheduling.chunked_prefill,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         # two of the three prompts fit, the third has to wait or to be split
         companions={"vllm.max_num_batched_tokens": 512},
         workload=workloads.PACKED,
@@ -68,8 +68,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     engine(
         "async_scheduling",
         scheduling.async_scheduling,
-        Value(False, contrast=True),
-        Value(True, contrast=False),
+        *on_off(),
         note="the CPU platform of vLLM 0.32 switches it off without a word",
     ),
     engine(
