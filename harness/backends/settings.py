@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.backends.base import Calls, Declared
+    from harness.jsontypes import JSON
 
 
 class ConflictingSettingsError(ValueError):
@@ -64,3 +65,19 @@ def beside(model: str, path: str) -> str:
     """A folder given relative to the model's own (an adapter, a draft model), else `path` as it is."""
     inside = Path(model) / path
     return str(inside.resolve()) if inside.is_dir() else path
+
+
+def strategy_and_degree(settings: Declared, takes: str) -> tuple[JSON, JSON] | None:
+    """`parallelism.strategy` with `parallelism.degree`, for a library that `takes` one only with the other.
+
+    Raises:
+        ConflictingSettingsError: one of them without the other.
+    """
+    strategy, degree = settings.get("parallelism.strategy"), settings.get("parallelism.degree")
+    if strategy is None and degree is None:
+        return None
+    if strategy is None or degree is None:
+        raise ConflictingSettingsError(
+            f"parallelism.strategy={strategy!r} with parallelism.degree={degree!r}: {takes}, so set both"
+        )
+    return strategy, degree

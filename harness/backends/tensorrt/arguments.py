@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.settings import ConflictingSettingsError, expand_preset, passthrough, take
+from harness.backends.settings import ConflictingSettingsError, expand_preset, passthrough, strategy_and_degree, take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -234,14 +234,10 @@ def _beams(enabled: bool, width: JSON) -> JSON:
 
 
 def _parallel(settings: Declared) -> dict[str, Any]:
-    strategy, degree = settings.get("parallelism.strategy"), settings.get("parallelism.degree")
-    if strategy is None and degree is None:
+    given = strategy_and_degree(settings, "TensorRT-LLM takes a number of GPUs for one strategy")
+    if given is None:
         return {}
-    if strategy is None or degree is None:
-        raise ConflictingSettingsError(
-            f"parallelism.strategy={strategy!r} with parallelism.degree={degree!r}: "
-            "TensorRT-LLM takes a number of GPUs for one strategy, so set both"
-        )
+    strategy, degree = given
     if strategy not in PARALLEL:
         raise ConflictingSettingsError(
             f"parallelism.strategy={strategy!r}: TensorRT-LLM's LLM has no argument for copies of a model; "

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.base import Observation
-from harness.backends.planning import plan
+from harness.backends.planning import concurrently, plan, token_ids
 from harness.backends.tensorrt.outputs import Told
 from harness.backends.torchside import peak_memory
 
@@ -78,19 +78,14 @@ class Run:
             )
 
     async def _concurrently(self, params: Any, seed: int, *, first: bool) -> None:
-        """Every request by itself: concurrently in a batch, one batch after the other unless paced."""
-        moments = self.plan.moments if first else None
         began = time.perf_counter()
-        running: list[asyncio.Future[None]] = []
-        for place, batch in enumerate(self.plan.batches):
-            if moments is not None:
-                await asyncio.sleep(max(0.0, self.start + moments[place] - time.perf_counter()))
-            if first:
-                self._arrived(batch)
-            running += [asyncio.ensure_future(self._one(index, params, seed)) for index in batch]
-            if moments is None:
-                await asyncio.gather(*running)
-        await asyncio.gather(*running)
+        await concurrently(
+            self.plan,
+            lambda index: self._one(index, params, seed),
+            start=self.start,
+            paced=first,
+            arrived=self._arrived,
+        )
         self.calls.seconds += time.perf_counter() - began
 
     async def _one(self, index: int, params: Any, seed: int) -> None:
@@ -147,8 +142,5 @@ class Run:
 def _prompts(llm: Any, model: str, texts: Sequence[str]) -> tuple[list[Any], list[int]]:
     """What is handed over, and its lengths in tokens. Ids, where the engine has no tokenizer."""
     if llm.tokenizer is None:
-        from transformers import AutoTokenizer
-
-        ids = AutoTokenizer.from_pretrained(model)(list(texts))["input_ids"]
-        return [{"prompt_token_ids": own} for own in ids], [len(own) for own in ids]
+        return token_ids(model, texts)
     return list(texts), [len(llm.tokenizer.encode(text)) for text in texts]

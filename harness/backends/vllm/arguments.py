@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.settings import ConflictingSettingsError, beside, expand_preset, passthrough, take
+from harness.backends.settings import (
+    ConflictingSettingsError,
+    beside,
+    expand_preset,
+    passthrough,
+    strategy_and_degree,
+    take,
+)
 
 if TYPE_CHECKING:
     from harness.backends.base import Declared
@@ -173,14 +180,10 @@ def engine_arguments(settings: Declared, model: str) -> dict[str, Any]:
 
 
 def _parallel(settings: Declared) -> dict[str, Any]:
-    strategy, degree = settings.get("parallelism.strategy"), settings.get("parallelism.degree")
-    if strategy is None and degree is None:
+    given = strategy_and_degree(settings, "vLLM takes a number of processes for one strategy")
+    if given is None:
         return {}
-    if strategy is None or degree is None:
-        raise ConflictingSettingsError(
-            f"parallelism.strategy={strategy!r} with parallelism.degree={degree!r}: "
-            "vLLM takes a number of processes for one strategy, so set both"
-        )
+    strategy, degree = given
     return {PARALLEL[str(strategy)]: degree}
 
 

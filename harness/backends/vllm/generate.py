@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.backends import torchside
 from harness.backends.base import Observation
 from harness.backends.pacing import wait_until
-from harness.backends.planning import plan
+from harness.backends.planning import concurrently, plan, token_ids
 from harness.backends.settings import ConflictingSettingsError
 from harness.backends.vllm.outputs import Told, describe_beams, describe_output
 
@@ -134,19 +134,15 @@ class Run:
                 describe_output(self.told, result, prompt_of[result.request_id], seed)
 
     async def _stream(self, params: Any, seed: int, *, paced: bool) -> None:
-        """Every batch through the async engine: concurrently in a batch, one batch after the other unless paced."""
-        moments = self.plan.moments if paced else None
+        """Every batch through the async engine."""
         began = time.perf_counter()
-        running = []
-        for place, batch in enumerate(self.plan.batches):
-            if moments is not None:
-                await asyncio.sleep(max(0.0, self.start + moments[place] - time.perf_counter()))
-            if paced:
-                self._arrived(batch)
-            running += [asyncio.ensure_future(self._one(index, params, seed)) for index in batch]
-            if moments is None:
-                await asyncio.gather(*running)
-        await asyncio.gather(*running)
+        await concurrently(
+            self.plan,
+            lambda index: self._one(index, params, seed),
+            start=self.start,
+            paced=paced,
+            arrived=self._arrived,
+        )
         self.calls.seconds += time.perf_counter() - began
 
     async def _one(self, index: int, params: Any, seed: int) -> None:
@@ -184,8 +180,5 @@ class Run:
 def _prompts(engine: Any, model: str, texts: Sequence[str]) -> tuple[list[Any], list[int]]:
     """What is handed over, and its lengths in tokens. Ids, where the engine has no tokenizer."""
     if engine.model_config.skip_tokenizer_init:
-        from transformers import AutoTokenizer
-
-        ids = AutoTokenizer.from_pretrained(model)(list(texts))["input_ids"]
-        return [{"prompt_token_ids": own} for own in ids], [len(own) for own in ids]
+        return token_ids(model, texts)
     return list(texts), [len(own) for own in engine.get_tokenizer()(list(texts))["input_ids"]]
