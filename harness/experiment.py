@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from harness.failure import blamed_cause, one_line, outside_cause, short_of_memory
-from harness.host import Attempt, HostUnavailable, Observer
+from harness.host import Attempt, Observer
 from harness.jsontypes import JSON
 from harness.judge import Finding, judge
+from harness.launcher import HostUnavailable
 from harness.plan import Cell, Run
 from harness.variants import VariantError, Variants
 from harness.verdict import Cause, Outcome, Verdict

@@ -17,7 +17,8 @@ from typing import Any
 from harness.backends import MODULES
 from harness.declare import Matrix
 from harness.energy.schedule import Schedule
-from harness.host import Launcher, Limits
+from harness.host import Limits
+from harness.launcher import Launcher
 
 LAUNCHER = "PARAMATRIX_LAUNCHER_"
 """And a backend's name in capitals: the environment variable with the command that starts its host."""

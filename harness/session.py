@@ -16,8 +16,9 @@ from harness.energy.record import EnergyRecord
 from harness.evidence import evidence
 from harness.expectations import Environment, Expectations
 from harness.experiment import REUSED, Experiment, Result, unmet_need
-from harness.host import BackendHost, HostUnavailable
+from harness.host import BackendHost
 from harness.jsontypes import JSON
+from harness.launcher import HostUnavailable
 from harness.plan import Cell
 from harness.project import Project
 from harness.provenance import backend_info

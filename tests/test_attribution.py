@@ -8,7 +8,8 @@ import pytest
 
 from harness import plan
 from harness.experiment import Experiment
-from harness.host import BackendHost, Launcher, Limits
+from harness.host import BackendHost, Limits
+from harness.launcher import Launcher
 from harness.records import CellRecord
 from harness.variants import Variants
 from harness.verdict import Cause

@@ -19,8 +19,9 @@ from harness.audit.host import AuditHost, Watched
 from harness.audit.record import FILE, Audit, Audited, AuditError, Fate, Saboteur, read, schema
 from harness.audit.trial import Trial, nothing_differs
 from harness.declare import Column, Deaf, Matrix, Parameter, Value
-from harness.host import Launcher, Limits
+from harness.host import Limits
 from harness.jsontypes import JSON
+from harness.launcher import Launcher
 from harness.plan import Cell, Run, build
 from harness.records import LINE, CellRecord
 from harness.variants import Variants

@@ -12,8 +12,9 @@ import pytest
 from harness.audit.host import NOT_DEAFENED, AuditHost, Watched
 from harness.declare import Deaf
 from harness.experiment import Experiment
-from harness.host import Attempt, BackendHost, Launcher, Limits
+from harness.host import Attempt, BackendHost, Limits
 from harness.jsontypes import JSON
+from harness.launcher import Launcher
 from harness.variants import Variants
 from harness.wire import Message
 from tests.toys import TOY_HOST, run, toy_host

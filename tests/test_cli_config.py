@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from harness.claims import ClaimsError, read
 from harness.cli import app
-from harness.host import HostUnavailable, Launcher
+from harness.launcher import HostUnavailable, Launcher
 from harness.modelfacts import model_facts
 from harness.store import Writer, dump
 from tests.interpreters import ROOT

@@ -15,9 +15,9 @@ import pytest
 from harness.backends import MODULES, create, upstream
 from harness.declare import Matrix, NotApplicable, Value
 from harness.drift import Drift, compare, render
-from harness.host import Launcher
 from harness.interfaces import InterfaceError, Offered, age, before, parse, recorded, write
 from harness.jsontypes import JSON
+from harness.launcher import Launcher
 from tests import declared_toy, interpreters, projects
 from tests.declared_toy import parameter
 from tests.projects import paramatrix

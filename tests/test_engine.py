@@ -16,8 +16,9 @@ import pytest
 
 from harness import engine, sharedmemory
 from harness.failure import Failure, blamed_cause, outside_cause, short_of_memory
-from harness.host import Attempt, BackendHost, HostUnavailable, Launcher, Limits
+from harness.host import Attempt, BackendHost, Limits
 from harness.jsontypes import JSON
+from harness.launcher import HostUnavailable, Launcher
 from harness.verdict import Cause
 from harness.wire import Wire
 from tests.test_processes import until_gone

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from harness.declare import NotApplicable, OutputRule, Scope, Seen, Value, Variant
 from harness.experiment import REUSED, Experiment, Result
 from harness.failure import Failure
-from harness.host import Attempt, HostUnavailable
+from harness.host import Attempt
 from harness.jsontypes import JSON
+from harness.launcher import HostUnavailable
 from harness.plan import Cell, Run
 from harness.variants import Variants
 from harness.verdict import Cause, Outcome

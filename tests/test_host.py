@@ -17,8 +17,9 @@ import pytest
 
 from harness.declare import Workload
 from harness.failure import Failure, blamed_cause, outside_cause
-from harness.host import Attempt, BackendHost, Launcher, Limits
+from harness.host import Attempt, BackendHost, Limits
 from harness.jsontypes import JSON
+from harness.launcher import Launcher
 from harness.plan import Run
 from harness.verdict import Cause
 from tests.interpreters import ROOT

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import BackendHost, HostUnavailable, Limits
+from harness.host import BackendHost, Limits
+from harness.launcher import HostUnavailable
 from harness.processes import running
 from harness.project import Project, ProjectError, find
 from harness.records import BackendInfo

@@ -31,8 +31,9 @@ from harness.declare import (
     Workload,
 )
 from harness.experiment import Experiment, Result
-from harness.host import BackendHost, Launcher, Limits
+from harness.host import BackendHost, Limits
 from harness.jsontypes import JSON
+from harness.launcher import Launcher
 from harness.plan import build
 from harness.variants import Variants
 from harness.verdict import Cause

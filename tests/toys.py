@@ -26,8 +26,9 @@ from harness.declare import (
     Value,
     Workload,
 )
-from harness.host import BackendHost, Launcher, Limits
+from harness.host import BackendHost, Limits
 from harness.jsontypes import JSON, Settings
+from harness.launcher import Launcher
 from harness.plan import Cell, Run, build
 from harness.records import BackendInfo, CellRecord, Evidence, HarnessInfo, Planned, RunRecord, Timing
 from harness.verdict import Cause, Outcome

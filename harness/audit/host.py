@@ -9,7 +9,8 @@ from typing import Final
 from harness import deafening
 from harness.declare import Deaf, Seen
 from harness.failure import Failure, short_of_memory
-from harness.host import Attempt, BackendHost, Launcher, Limits
+from harness.host import Attempt, BackendHost, Limits
+from harness.launcher import Launcher
 from harness.plan import Run
 from harness.variants import VariantError, Variants
 from harness.wire import Message

@@ -29,7 +29,7 @@ from harness.cli import (
 from harness.diff import DiffError
 from harness.environments import SetupError
 from harness.expectations import ExpectationsError
-from harness.host import HostUnavailable
+from harness.launcher import HostUnavailable
 from harness.merge import MergeError
 from harness.plan import PlanError
 from harness.project import ProjectError

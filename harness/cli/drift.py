@@ -14,8 +14,8 @@ from harness import interfaces, report
 from harness.backends import MODULES, create
 from harness.columns import parse_backends
 from harness.drift import Drift
-from harness.host import HostUnavailable
 from harness.interfaces import Offered
+from harness.launcher import HostUnavailable
 from harness.project import Project, find, parse_versions
 from harness.redact import Redactor
 

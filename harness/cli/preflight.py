@@ -12,7 +12,7 @@ from harness.config.environment import EnvironmentSnapshot
 from harness.config.files import load_config, render_problems, validate_files
 from harness.config.preflight import preflight as judge
 from harness.config.problems import Problem
-from harness.host import HostUnavailable
+from harness.launcher import HostUnavailable
 from harness.modelfacts import model_facts
 from harness.project import Project, find
 

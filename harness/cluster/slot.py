@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 
-from harness.host import HARNESS_ROOT
 from harness.jsontypes import JSON
+from harness.launcher import HARNESS_ROOT
 from harness.wire import Message, Wire
 
 PATIENCE_S = 20.0

@@ -20,8 +20,8 @@ from harness.energy.readings import Reading
 from harness.energy.sampler import INTERVAL_S, LEAD_PERIODS, LEAD_S, slowest
 from harness.energy.windows import TICK_JITTER, Window
 from harness.failure import one_line
-from harness.host import HARNESS_ROOT
 from harness.jsontypes import JSON
+from harness.launcher import HARNESS_ROOT
 from harness.wire import Message, PeerGone, Wire, WireTimeout
 
 COMMAND: Final = (sys.executable, "-m", "harness.energy.sampler")

@@ -14,7 +14,8 @@ from harness.energy.measured import MeasuredRecord, ScheduleRecord, WindowRecord
 from harness.energy.meters import Missing
 from harness.energy.schedule import Schedule
 from harness.failure import one_line
-from harness.host import Attempt, BackendHost, HostUnavailable
+from harness.host import Attempt, BackendHost
+from harness.launcher import HostUnavailable
 from harness.plan import Cell, Run
 from harness.provenance import shown_model
 from harness.session import Session
