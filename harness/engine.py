@@ -7,192 +7,24 @@ prints into a log file whose tail becomes evidence when it ends badly.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
-import json
 import os
-import select
-import shutil
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
-from harness import processes, rootcause, scratch, sharedmemory
+from harness import processes, scratch
 from harness.backends.base import Backend, Calls, Declared, Engine, GenerateJob, LoadJob
 from harness.deafening import KEY, deafen
 from harness.energy.filling import Filling
+from harness.enginefailure import failure, type_name, where
+from harness.engineprocess import JOURNAL, TAIL, EngineProcess
 from harness.jsontypes import JSON
-from harness.wire import Interrupted, Message, PeerGone, Wire, WireTimeout
-
-HARNESS_FOLDER = f"{Path(__file__).parent}{os.sep}"
-"""As code objects name it: unresolved, so that a checkout behind a symbolic link is still ours."""
-BOUNDARY = Calls.__call__.__code__
-_TAIL = 4000
-_JOURNAL = "calls"
-"""File of an engine's folder that has the upstream calls of the phase it is in."""
-_LAST_WORDS_S = 2.0
-_LOG = 1 << 18
-"""Bytes of log in which a root cause is looked for."""
-
-
-@dataclass(slots=True)
-class EngineProcess:
-    """The host's handle on one engine process."""
-
-    key: str
-    pid: int
-    wire: Wire
-    scratch: Path
-    loaded: Message | None = None
-    shared_before: frozenset[str] = field(default_factory=sharedmemory.names)
-    helpers: set[int] = field(default_factory=set)
-    """Processes that the library had started by the end of the load."""
-    held: set[tuple[str, int]] = field(default_factory=set)
-    """Shared memory that its processes were seen to map."""
-    oom_kills_before: int = field(default_factory=lambda: oom_kills())  # noqa: PLW0108 - defined below
-    pidfd: int = field(init=False)
-    status: int | None = None
-    """How it ended, once it has."""
-
-    def __post_init__(self) -> None:
-        """The end of the process is seen as such: its pipe may be held open by a child it left."""
-        self.pidfd = os.pidfd_open(self.pid)
-
-    def ask(self, message: Message, timeout_s: float, phase: str, *, client: int) -> Message:
-        """Send a message (nothing when empty) and wait for its answer.
-
-        A crash or a hang ends the process and becomes a `failure` answer.
-
-        Raises:
-            PeerGone: `client`, the descriptor that requests come from, was closed: nobody waits any more.
-        """
-        # what an earlier run printed explains nothing about this one; a load begins with the log
-        since = self._log_size() if message else 0
-        try:
-            if message:
-                self.wire.send(message)
-            answer = self.wire.receive(timeout_s, watch=(self.pidfd, client))
-        except Interrupted as end:
-            if self.pidfd not in end.ready:
-                raise PeerGone("the client left") from None
-            return self._crashed(phase, since)
-        except WireTimeout:
-            tail = self.log(since)[-_TAIL:]
-            self.end()
-            return self._calls() | failure(
-                phase,
-                "timed_out",
-                type="TimeoutError",
-                message=f"{phase} took longer than its limit of {timeout_s:g} s and was killed",
-                log=tail,
-            )
-        except PeerGone:
-            return self._crashed(phase, since)
-        tree = processes.tree(self.pid)
-        self.held |= sharedmemory.held_by(tree)
-        if isinstance(facts := answer.get("failure"), dict):
-            self._explain(facts, since)
-        elif phase == "load":
-            self.helpers = tree - {self.pid}
-        return answer
-
-    def _explain(self, facts: Message, since: int) -> None:
-        """Add the root cause to an error that points at another process's."""
-        kind, message = str(facts["type"]), str(facts["message"])
-        # without its other processes a library fails in odd words
-        alone = not all(processes.running(pid) for pid in self.helpers)
-        if not alone and not rootcause.elsewhere(kind, message):
-            return
-        deadline = time.monotonic() + _LAST_WORDS_S
-        while True:
-            # who raised the error knew of the end of the other process before that had said why; where no other
-            # runs, all is said
-            others = processes.tree(self.pid) - {self.pid}
-            late = time.monotonic() > deadline or not any(map(processes.running, others))
-            log = self.log(since)
-            root = rootcause.find(kind, message, log, alone=alone)
-            if late or (root and root.raised):
-                break
-            time.sleep(0.05)
-        if root is None:
-            return
-        facts |= {"root": root.text, "child_died": root.died, "log": log[-_TAIL:]}
-        facts["oom_killed"] = root.died and oom_kills() > self.oom_kills_before
-        if root.raised and _ours(root.raised.file, root.raised.function):
-            facts["where"] = "harness"
-
-    def _crashed(self, phase: str, since: int) -> Message:
-        status = self.end()
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        log = self.log(since)
-        return self._calls() | failure(
-            phase,
-            "crashed",
-            type="EngineDied",
-            message=f"engine process {processes.describe_status(status)} during {phase}",
-            log=log[-_TAIL:],
-            root=rootcause.last_words(log),
-            oom_killed=killed and oom_kills() > self.oom_kills_before,
-        )
-
-    def _calls(self) -> Message:
-        """The upstream calls of the phase that the process did not survive; the last one is where it ended."""
-        try:
-            lines = (self.scratch / _JOURNAL).read_text(encoding="ascii").splitlines()
-        except OSError:
-            return {}
-        found: list[JSON] = []
-        for line in lines:
-            with contextlib.suppress(ValueError):  # the last one may be torn
-                found.append(json.loads(line))
-        return {"calls": found}
-
-    def gone(self) -> bool:
-        """True when the process has ended although nobody asked it to."""
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(0))
-
-    def log(self, since: int = 0) -> str:
-        """What the library printed after the first `since` bytes; the end of it if that is much."""
-        try:
-            with (self.scratch / "log").open("rb") as file:
-                file.seek(max(since, self._log_size() - _LOG))
-                return file.read().decode(errors="replace")
-        except OSError:
-            return ""
-
-    def _log_size(self) -> int:
-        try:
-            return (self.scratch / "log").stat().st_size
-        except OSError:
-            return 0
-
-    def end(self) -> int:
-        """End the process and close the pipe; the wait status. A second call does nothing.
-
-        A process that is already dying keeps the status it dies of: the kernel closes its
-        pipe only after that is settled.
-        """
-        if self.status is None:
-            # all below the host: what a dead engine leaves has become the host's already
-            self.held |= sharedmemory.held_by(processes.tree(os.getpid()))
-            self.status = processes.end(self.pid)
-            self.wire.close()
-            os.close(self.pidfd)
-        return self.status
-
-    def remove(self) -> None:
-        """Remove the scratch folder and shared memory of an engine of which no process is left."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        sharedmemory.remove(self.held, self.shared_before)
+from harness.wire import Message, PeerGone, Wire
 
 
 def start(backend: Backend, engine: Message, folder: Path, close_fds: list[int]) -> EngineProcess:
@@ -286,7 +118,7 @@ def _generate(engine: Engine, job: GenerateJob, calls: Calls, message: Message) 
 
 def _journaled(folder: Path) -> Calls:
     """A recorder for one phase."""
-    journal = folder / _JOURNAL
+    journal = folder / JOURNAL
     journal.unlink(missing_ok=True)
     return Calls(journal=journal)
 
@@ -298,7 +130,7 @@ def _send(wire: Wire, answer: Message) -> None:
     except (TypeError, ValueError) as error:
         text = f"the adapter observed what JSON cannot carry: {error}"
         phase = str(answer["phase"])
-        kind = _type_name(error)
+        kind = type_name(error)
         wire.send(failure(phase, "exception", type=kind, message=text, where="harness"))
 
 
@@ -311,10 +143,10 @@ def attempt(phase: str, work: Callable[[], Message], calls: Calls, settings: Dec
         answer = failure(
             phase,
             "exception",
-            type=_type_name(error),
+            type=type_name(error),
             message=str(error) or repr(error),
-            traceback="".join(traceback.format_exception(error))[-_TAIL:],
-            where=_where(error),
+            traceback="".join(traceback.format_exception(error))[-TAIL:],
+            where=where(error),
         )
     else:
         if unread := settings.unread():
@@ -332,35 +164,6 @@ def attempt(phase: str, work: Callable[[], Message], calls: Calls, settings: Dec
         "upstream_s": calls.seconds,
         "calls": list(calls.entries),
     }
-
-
-def failure(phase: str, kind: str, **facts: str | bool) -> Message:
-    """The one shape of a failure: its phase, kind and what is known of it."""
-    return {"phase": phase, "failure": {"phase": phase, "kind": kind, **facts}}
-
-
-def _where(error: BaseException) -> str:
-    """Whose code raised: the library's, or ours.
-
-    A call refused at its signature raises in the recorder's own frame; that is the library's
-    refusal, not our fault.
-    """
-    frame: TracebackType | None = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    if frame is None:
-        return "harness"
-    code = frame.tb_frame.f_code
-    return "harness" if _ours(code.co_filename, code.co_name) else "upstream"
-
-
-def _ours(file: str, function: str) -> bool:
-    return file.startswith(HARNESS_FOLDER) and (file, function) != (BOUNDARY.co_filename, BOUNDARY.co_name)
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def _mapping(value: JSON) -> Message:
@@ -383,16 +186,3 @@ def _job(message: Message, settings: Declared) -> GenerateJob:
         seeds=tuple(int(str(item)) for item in items("seeds")),
         instruments=frozenset(str(item) for item in items("instruments")),
     )
-
-
-def oom_kills() -> int:
-    """How often the kernel's out-of-memory killer has struck: in our control group, else on the machine."""
-    for file in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
-        try:
-            for line in Path(file).read_text().splitlines():
-                name, count = line.split()
-                if name == "oom_kill":
-                    return int(count)
-        except (OSError, ValueError):
-            continue
-    return 0

@@ -22,7 +22,8 @@ from collections import OrderedDict
 from harness import clock, deafening, engine, processes, scratch
 from harness.backends import MODULES, create
 from harness.backends.base import Backend
-from harness.engine import EngineProcess
+from harness.enginefailure import failure
+from harness.engineprocess import EngineProcess
 from harness.scratch import Scratch
 from harness.snapshot import is_stand_in, snapshot, version
 from harness.wire import Message, PeerGone, Wire
@@ -49,7 +50,7 @@ class Host:
         key = str(wanted["key"])
         if deafening.KEY in wanted and not self.audits:
             text = "a host that serves a matrix was asked for a deaf engine; only one started as `audit` has any"
-            return engine.failure("load", "refused", type="ValueError", message=text, where="harness")
+            return failure("load", "refused", type="ValueError", message=text, where="harness")
         if request.get("alone"):
             for other in list(self.engines):
                 self._discard(other)

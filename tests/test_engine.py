@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import engine, sharedmemory
+from harness import engineprocess, sharedmemory
 from harness.failure import Failure, blamed_cause, outside_cause, short_of_memory
 from harness.host import Attempt, BackendHost, Limits
 from harness.jsontypes import JSON
@@ -517,8 +517,8 @@ def test_only_a_process_that_was_killed_while_the_kernel_killed_for_memory_ran_o
     body = f"import os, signal; os.kill(os.getpid(), signal.{sign})"
     (ignored, mine), (answers, held) = os.pipe(), os.pipe()
     child = subprocess.Popen([sys.executable, "-c", body], start_new_session=True)
-    handle = engine.EngineProcess("key", child.pid, Wire(answers, mine), tmp_path, oom_kills_before=5)
-    monkeypatch.setattr(engine, "oom_kills", lambda: 5 + kills)
+    handle = engineprocess.EngineProcess("key", child.pid, Wire(answers, mine), tmp_path, oom_kills_before=5)
+    monkeypatch.setattr(engineprocess, "oom_kills", lambda: 5 + kills)
     client, other = os.pipe()
     told = handle.ask({}, 30, "load", client=client)["failure"]
     child.wait()
@@ -535,7 +535,7 @@ def test_an_error_that_points_at_another_process_waits_for_no_words_where_there_
     """Transformers says "due to the following error: …" of itself."""
     (requests, mine), (answers, its) = os.pipe(), os.pipe()
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
-    handle = engine.EngineProcess("key", child.pid, Wire(answers, mine), tmp_path)
+    handle = engineprocess.EngineProcess("key", child.pid, Wire(answers, mine), tmp_path)
     facts: dict[str, JSON] = {"type": "ImportError", "message": "not usable due to the following error: no flash_attn"}
     Wire(requests, its).send({"phase": "load", "failure": facts})
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
