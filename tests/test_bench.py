@@ -54,7 +54,7 @@ def fails(project, options):
     raise RuntimeError("no such engine")
 
 def works(project, options):
-    return Table(("slots", "wall s"), [["1", "2.0"]])
+    return Table(("slots", "wall s"), [["1", "2.0"]], ["a note of many words " * 20])
 
 with TemporaryDirectory() as folder, mock.patch.dict(bench.PARTS, sample=fails, scaling=works):
     page = Path(folder) / "page.md"
@@ -73,6 +73,7 @@ sys.exit(code)
     place = done.stdout.rpartition("<!-- scaling -->")[2].partition("<!-- /scaling -->")[0]
     assert "| slots | wall s |\n| --- | --: |\n| 1 | 2.0 |" in place
     assert "Measured on " in place
+    assert max(map(len, place.splitlines())) <= 120, "prose is wrapped"
 
 
 @pytest.mark.parametrize("part", ["sample", "scaling", "large", "matrix", "sampling"])

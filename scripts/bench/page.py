@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,12 @@ class Table:
         """The first column to the left, figures to the right."""
         lines = [self.headings, ["---", *["--:"] * (len(self.headings) - 1)], *self.rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return "\n\n".join([table, *self.notes])
+        return "\n\n".join([table, *map(wrapped, self.notes)])
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines of at most 120 characters, as the other pages have them."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def write(page: Path, part: str, text: str) -> None:
@@ -55,7 +61,7 @@ def measured_on(project: Project, backends: Iterable[str]) -> str:
     if not versions:
         cpus, memory = str(_cores()), _memory()
     load = Path("/proc/loadavg").read_text(encoding="ascii").split()[0]
-    return (
+    return wrapped(
         f"Measured on {datetime.now(UTC):%Y-%m-%d} on {cpus} cores of {cpu or platform.machine()} with "
         f"{memory / 2**30:.0f} GiB, load average {load} at the end; Python {platform.python_version()}"
         + "".join(f"; {text}" for text in versions)
