@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from harness.gpus import gpus
@@ -33,7 +34,7 @@ def snapshot(distributions: Iterable[str]) -> dict[str, JSON]:
         "unknown": list(unknown),
         "cpu": _cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": memory_bytes(),
         "available_bytes": available_bytes(),
         "gpus": gpus(),
         "executable": Path(sys.executable).name,
@@ -131,6 +132,23 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+_BLOCKS: Final = Path("/sys/devices/system/memory")
+"""Linux's blocks of memory: Documentation/ABI/testing/sysfs-devices-memory of the kernel."""
+
+
+def memory_bytes(blocks: Path = _BLOCKS) -> int:
+    """The machine's memory as it is built in; where that is not told, what the kernel has of it at the moment.
+
+    The latter varies in a virtual machine whose host takes memory back and returns it, which is no other machine.
+    """
+    try:
+        size = int((blocks / "block_size_bytes").read_text(), 16)
+        online = sum(path.read_text().strip() == "online" for path in blocks.glob("memory[0-9]*/state"))
+    except (OSError, ValueError):
+        online = size = 0
+    return online * size or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def available_bytes() -> int | None:

@@ -56,6 +56,8 @@ def run(backend: Backend, scenario: dict[str, Any]) -> Any:
 
 def inside(backend: Backend, scenario: dict[str, Any], scratch: str) -> dict[str, Any]:
     calls, settings = Calls(), Declared(scenario.get("load", {}))
+    if (limit := scenario.get("memory")) is not None:
+        contained(limit)
     result: dict[str, Any] = {"jobs": []}
     try:
         engine = backend.load(LoadJob(scenario["model"], None, settings, scratch), calls)
@@ -97,6 +99,14 @@ def replaced(engine: Any) -> dict[str, Any]:
         engine.ask(method, *([["scores"]] if when == "watching" else []))
         (found[when],) = engine.engine.collective_rpc(_replaced)
     return found
+
+
+def contained(limit: int) -> None:
+    """As in a container that has so much of the machine's memory: there is no other on this machine to try."""
+    from vllm.utils import cpu_resource_utils
+
+    cpu_resource_utils.get_cgroup_memory_limit = lambda: limit
+    cpu_resource_utils.get_cgroup_memory_usage = lambda: 0
 
 
 def odd_model(engine: Any) -> Any:

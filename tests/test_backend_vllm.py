@@ -61,6 +61,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "jobs": [{**GREEDY, "_tokens": 16}, {**GREEDY, **PACED}, {"decoder.beam_search.num_beams": 2}],
     },
     "adapted": {"load": {**SMALL, "vllm.enable_lora": True, "vllm.max_loras": 2}, "jobs": [], "odd": True},
+    "contained": {
+        "load": {**SMALL, "vllm.kv_cache_memory_bytes": None, "vllm.gpu_memory_utilization": 0.5},
+        "jobs": [],
+        "memory": 3 << 30,
+    },
     "contradiction": {"load": {**SMALL, "vllm.tensor_parallel_size": 2, "parallelism.degree": 2}, "jobs": []},
 }
 
@@ -263,6 +268,13 @@ def test_the_read_back_follows_the_engine(results: dict[str, Any]) -> None:
     assert other["scheduler"]["max_num_running_reqs"] == 2
     assert small["scheduler"]["max_num_running_reqs"] != 2
     assert small["max_model_len"] == 512
+
+
+def test_the_memory_that_an_engine_has_a_share_of_is_what_it_found_itself(results: dict[str, Any]) -> None:
+    contained = results["contained"]["read_back"]
+    assert contained["device_bytes"] == 3 << 30
+    assert contained["kv_cache"]["bytes"] < 0.5 * (3 << 30)
+    assert results["small"]["read_back"]["device_bytes"] > 3 << 30
 
 
 def test_layers_that_are_alike_are_read_back_as_one_kind(results: dict[str, Any]) -> None:

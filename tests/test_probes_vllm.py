@@ -188,12 +188,12 @@ def windowed(window: int | None, limit: int, longest: int) -> Seen:
     return seen({"sequences": told}, sliding_windows={str(window): 4}, max_model_len=limit)
 
 
-def sharing(cache: float, reserved: float, *, declared: float, device: bool = False) -> Seen:
-    """Of 100 bytes: those of the cache, and those that two processes have reserved."""
+def sharing(cache: float, reserved: float, *, declared: float, device: bool = False, total: int | None = 100) -> Seen:
+    """Of all bytes: those of the cache, and those that two processes have reserved."""
     field = "device_peak" if device else "host_mapped"
     memory = [{"pid": 1, "host_mapped": 5.0, field: reserved - 1.0}, {"pid": 2, "host_mapped": 5.0, field: 1.0}]
     calls: tuple[dict[str, JSON], ...] = ({"call": "LLM", "kwargs": {"gpu_memory_utilization": declared}},)
-    return Seen({"memory": memory}, {"device_bytes": 100, "kv_cache": {"bytes": cache}}, calls)  # type: ignore[typeddict-item]
+    return Seen({"memory": memory}, {"device_bytes": total, "kv_cache": {"bytes": cache}}, calls)  # type: ignore[typeddict-item]
 
 
 def worked(executor: str, *, apart: bool) -> Seen:
@@ -629,6 +629,18 @@ CASES = (
         (sharing(46, 16, declared=0.5), sharing(6, 16, declared=0.5), sharing(56, 66, declared=0.5)),
     ),
     Case(
+        "gpu_memory_utilization of memory that has shrunk since the control was loaded",
+        caches.memory_share,
+        0.5,
+        sharing(36, 46, declared=0.5, total=80),
+        sharing(6, 16, declared=0.1),
+        (
+            sharing(46, 56, declared=0.5, total=80),
+            sharing(36, 46, declared=0.5),
+            sharing(4, 14, declared=0.5, total=80),
+        ),
+    ),
+    Case(
         "gpu_memory_utilization on an accelerator",
         caches.memory_share,
         0.5,
@@ -871,9 +883,16 @@ def test_a_probe_does_not_hold_for_another_value_or_half_of_the_effect(case: Cas
         (processes.tensor_parallel, 2, shares(4, 4), shares(8, odd=4), "differ in the control as well: linear-0"),
         (processes.pipeline_parallel, 2, shares(8, 8, layers=("01", "23")), shares(8, layers=("",)), "no layers were"),
         (processes.data_parallel, 2, shares(4, 4), seen(workers=[]), "no process of the control"),
+        (
+            caches.memory_share,
+            0.5,
+            sharing(46, 56, declared=0.5, total=None),
+            sharing(6, 16, declared=0.1),
+            "did not tell how much memory",
+        ),
     ],
 )
-def test_shares_of_a_model_that_nobody_read_back_are_not_judged(
+def test_shares_that_nobody_read_back_are_not_judged(
     probe: Probe, value: JSON, run: Seen, control: Seen, why: str
 ) -> None:
     with pytest.raises(LookupError, match=why):

@@ -42,21 +42,30 @@ def _cache_bytes(run: Seen, control: Seen, value: JSON) -> Shown:
 def _share(run: Seen, control: Seen, value: JSON) -> Shown:
     """Of the device's memory, the cache leaves free what the share does, and what everything else needs.
 
-    What else is needed is the same in both runs but for noise, so the caches differ by the difference of the
-    shares, and so does what the engine's processes have reserved. The control's own share is declared in its settings.
+    What else is needed is the same in both runs but for noise, so the caches differ by the difference of what the
+    shares come to, and so does what the engine's processes have reserved. The control's own share is declared in its
+    settings. LookupError where an engine did not tell the memory that it had a share of.
     """
-    total = number(run.read_back.get("device_bytes"))
+    totals = [_whole_device(side) for side in (run, control)]
     sizes = [number(facts(side, "kv_cache").get("bytes")) for side in (run, control)]
     shares = [number(value), number(arguments(control, "LLM", "gpu_memory_utilization")[0])]
-    rest, other = (share * total - size for share, size in zip(shares, sizes, strict=True))
+    due = [share * total for share, total in zip(shares, totals, strict=True)]
+    rest, other = (own - size for own, size in zip(due, sizes, strict=True))
     held = [_reserved(side) for side in (run, control)]
-    fine = abs(rest - other) < 0.03 * total and abs(held[0] - held[1] - (shares[0] - shares[1]) * total) < 0.03 * total
+    total, noise = totals[0], 0.03 * totals[0]
+    fine = abs(rest - other) < noise and abs(held[0] - held[1] - (due[0] - due[1])) < noise
     return Shown(
         fine,
         f"a cache of {sizes[0] / 2**30:.2f} GiB: {sizes[0] / total:.0%} of the device's memory, {rest / 2**30:.2f} "
         f"GiB short of the share (control: {other / 2**30:.2f} GiB); the processes have reserved "
         f"{held[0] / 2**30:.2f} GiB (control: {held[1] / 2**30:.2f} GiB)",
     )
+
+
+def _whole_device(run: Seen) -> float:
+    if (found := run.read_back.get("device_bytes")) is None:
+        raise LookupError("the engine did not tell how much memory its device has")
+    return number(found)
 
 
 def _reserved(run: Seen) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends.describe import describe
 from harness.backends.torchside import decoder_layers, gpu_uuids, hub_snapshot, of_each_kind
-from harness.backends.vllm import loading
+from harness.backends.vllm import devicememory, loading
 
 if TYPE_CHECKING:
     from harness.jsontypes import JSON
@@ -39,7 +39,7 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         **_modules(model),
         **_attention(config),
         **_cache(runner),
-        "device_bytes": _device_bytes(),
+        "device_bytes": devicememory.total(),
         "gpu_uuids": gpu_uuids(),
         "compilation": {
             "counters": {k: int(v) for k, v in vars(compilation_counter).items() if isinstance(v, int) and v},
@@ -57,15 +57,6 @@ def describe_worker(worker: Any) -> dict[str, JSON]:
         **_drafter(getattr(runner, "drafter", None)),
         "max_model_len": int(runner.max_model_len),
     }
-
-
-def _device_bytes() -> int:
-    """All the memory of the device that vLLM takes its share of."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[1])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _name(value: Any) -> str:

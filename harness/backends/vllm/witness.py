@@ -5,7 +5,7 @@
 (https://docs.vllm.ai/en/latest/training/rlhf/). Nothing is replaced by something that
 computes differently: scheduled steps and logits are noted as they pass.
 
-Importing this module notes which weight files the loader opens.
+Importing this module notes which weight files the loader opens, and how much memory the worker finds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from harness.backends.vllm import loading
+from harness.backends.vllm import devicememory, loading
 from harness.backends.vllm.readback import describe_worker
 from harness.backends.vllm.watching import Record
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 QUALIFIED_NAME = f"{__name__}.Witness"
 
 loading.watch()
+devicememory.watch()
 
 
 class Witness:
