@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from harness import records, store
 from harness.fingerprint.reusable import reusable
 from harness.records import CellRecord, RunRecord
-from harness.store import Results, StoreError, Writer, compact, dump, read, repair
+from harness.store import Results, StoreError, Writer, compact, dump, read, repair, replace
 from harness.verdict import Cause
 from tests.toys import cell_record, planned, run_record
 
@@ -132,7 +133,8 @@ def test_repair_of_a_file_that_is_one_torn_line_leaves_an_empty_file(path: Path)
         dump(X1).replace(b'"cause":"confirmed"', b'"cause":"surprise"').strip(),
         dump(X1).replace(b'"reason":"because"', b'"reason":"two\\nlines"').strip(),
         dump(X1).replace(b'"run":"a"', b'"run":"a","more":1').strip(),
-        dump(A).replace(b'"format":1', b'"format":2').strip(),
+        dump(A).replace(b'"format":1', b'"format":0').strip(),
+        b"[" * 100_000,
     ],
 )
 def test_a_line_that_is_not_a_record_names_file_and_line(path: Path, line: bytes) -> None:
@@ -141,6 +143,33 @@ def test_a_line_that_is_not_a_record_names_file_and_line(path: Path, line: bytes
         read(path)
     assert str(caught.value).startswith(f"{path}:2: not a results line (")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_of_a_newer_format_is_not_called_broken(path: Path) -> None:
+    path.write_bytes(dump(A).replace(b'"format":1', b'"format":2'))
+    with pytest.raises(StoreError, match=r":1: written by a newer paramatrix: format 2, and this one reads up to 1\."):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.ENOSPC, "Make room for it and run again."),
+        (errno.EROFS, "Make the folder writable."),
+        (errno.EIO, "Mend that and run again."),
+    ],
+)
+def test_what_is_said_to_do_is_of_what_went_wrong(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, mend: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError) as caught:
+        replace(path, b"data")
+    assert str(caught.value) == f"{path}: cannot be written: {os.strerror(number)}. {mend}"
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_cell_without_its_run_is_refused(path: Path) -> None:

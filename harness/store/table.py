@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +11,21 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.records import LINE, BackendInfo, CellRecord, OfCell, Planned, RunRecord
+from harness.records import FORMAT, LINE, BackendInfo, CellRecord, OfCell, Planned, RunRecord
 from harness.store.judged import Judged, Records
 from harness.store.lines import StoreError, dump, lines
 from harness.verdict import Outcome
 
 C = TypeVar("C", bound=OfCell)
+
+
+def _format(line: bytes) -> int:
+    """The format that a header says it is of; 0 for any other line."""
+    with contextlib.suppress(ValueError, RecursionError):
+        match json.loads(line):
+            case {"record": "run", "format": int(found)}:
+                return found
+    return 0
 
 
 @dataclass(slots=True)
@@ -102,17 +113,26 @@ class Table(Generic[C]):
             try:
                 record: RunRecord | C = self.line.validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"]) or "line"
-                yield (
-                    f"{path}:{number}: not a results line ({error.error_count()} problems; {where}: {first['msg']}). "
-                    f"Expected a record as {self.schema} says; restore the file or start a new one."
-                )
+                yield f"{path}:{number}: {self._refused(line, error)}"
                 continue
             if not isinstance(record, RunRecord) and (problem := self.check(record)):
                 yield f"{path}:{number}: {problem}"
                 continue
             self.add(record, line)
+
+    def _refused(self, line: bytes, error: ValidationError) -> str:
+        """Why a line is no record, and what to do."""
+        if (newer := _format(line)) > FORMAT:
+            return (
+                f"written by a newer paramatrix: format {newer}, and this one reads up to {FORMAT}. "
+                "Read it with that one, or start a new file."
+            )
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "line"
+        return (
+            f"not a results line ({error.error_count()} problems; {where}: {first['msg']}). "
+            f"Expected a record as {self.schema} says; restore the file or start a new one."
+        )
 
     def check(self, record: C) -> str | None:
         """What is wrong with a record whose run no line before it describes."""
