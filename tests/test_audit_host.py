@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit.host import NOT_DEAFENED, AuditHost, Watched
+from harness.audit.host import AuditHost, Watched
 from harness.declare import Deaf
 from harness.experiment import Experiment
 from harness.host import Attempt, BackendHost, Limits
@@ -72,7 +72,7 @@ def test_what_cannot_be_made_deaf_fails_as_such(host: AuditHost) -> None:
     for function in ("to_nothing", "not_there"):
         failure = host.watch(WANTS, Deaf("x", FILE, function)).failure
         assert failure is not None
-        assert (failure.type, failure.where) == (NOT_DEAFENED, "harness")
+        assert (failure.type, failure.where) == ("harness.deafening.NotDeafenedError", "harness")
         assert function in failure.message
     assert told(host.watch(WANTS)) == {"decoder.top_k": 1}
 

@@ -15,8 +15,6 @@ from harness.plan import Run
 from harness.variants import VariantError, Variants
 from harness.wire import Message
 
-NOT_DEAFENED: Final = f"{deafening.__name__}.{deafening.NotDeafenedError.__name__}"
-"""Type of the failure of an engine that could not be made deaf."""
 _SHORT: Final = 16
 
 

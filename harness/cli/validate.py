@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sized
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,10 +59,6 @@ def _judged(file: Path) -> tuple[dict[str, Any], str]:
     )
     row = {"file": str(file), "status": status, "problems": [{"what": problem} for problem in problems], "warnings": []}
     return row, "".join(f"{line}\n" for line in (*problems, f"{file}: {status} ({shown})"))
-
-
-def _counted(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def _measurements(file: Path) -> bool:

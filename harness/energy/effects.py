@@ -75,11 +75,6 @@ class Row:
             return Standing.UNCLAIMED
         return min((effect.standing for effect in self.effects), key=_ORDER.index, default=Standing.UNCLAIMED)
 
-    @property
-    def unsure(self) -> bool:
-        """Whether its joules were had and are not believed."""
-        return self.record.energy.quality not in {Quality.MEASURED, Quality.UNAVAILABLE}
-
     def effect(self, name: str) -> Effect | None:
         """A figure by its name."""
         return next((effect for effect in self.effects if effect.name == name), None)

@@ -12,7 +12,6 @@ from harness.plan import Run
 
 BY_HARNESS = ("batching.", "traffic_simulation.")
 """Settings that the harness itself carries out: upstream has no argument for them."""
-REQUEST_CALLS = ("SamplingParams", "BeamSearchParams", "StructuredOutputsParams", "LoRARequest", "LLM.generate")
 Places = Mapping[str, list[Any]]
 """class.field to all the values that arrived there."""
 

@@ -28,7 +28,7 @@ from harness.config.rules import (
 )
 from harness.config.rules._rule import Rule, Values
 
-__all__ = ["REGISTRY", "Rule", "Values", "rule", "rules_within", "violations"]
+__all__ = ["REGISTRY", "Rule", "Values", "rule", "violations"]
 
 REGISTRY: tuple[Rule, ...] = (
     *backends.RULES,
@@ -72,11 +72,6 @@ def _within(registry: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
 @lru_cache(maxsize=256)
 def _asked(registry: tuple[Rule, ...], prefix: str, backend: str | None) -> tuple[Rule, ...]:
     return tuple(candidate for candidate in _within(registry, prefix) if candidate.holds_for(backend))
-
-
-def rules_within(prefix: str) -> tuple[Rule, ...]:
-    """Return the rules that only speak about the section at ``prefix`` (``"pytorch."``)."""
-    return _within(REGISTRY, prefix)
 
 
 def violations(values: Values, prefix: str = "") -> list[Rule]:

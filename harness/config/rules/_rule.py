@@ -38,11 +38,6 @@ class Rule:
     devices: str = ""
     detail: Callable[[Values], str] | None = None
 
-    @property
-    def subject(self) -> str:
-        """The part of the id before the dot."""
-        return self.id.partition(".")[0]
-
     def holds_for(self, backend: str | None) -> bool:
         """Whether the rule speaks about configs for ``backend``."""
         return self.backends is None or backend in self.backends
