@@ -38,9 +38,9 @@ help: ## Show this help
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables of matrix:         BACKENDS=pytorch      columns, comma-separated (of cases too)"
+	@echo "  Variables of matrix:         BACKENDS=pytorch      columns, comma-separated (also of setup, cases, drift, bench)"
 	@echo "                               K=\"decoder and not beam\"  pytest -k expression over cell ids"
-	@echo "                               CELL=pytorch-streaming=True  one exact cell"
+	@echo "                               CELL=pytorch-streaming=True  one exact cell (also of accept, repro)"
 	@echo "                               MODEL=path-or-hub-id"
 	@echo "                               WORKERS=auto          one worker a GPU or share of the CPU, or a number"
 	@echo "  Of matrix, besides:          FRESH=1                 run also cells whose inputs did not change"
@@ -48,12 +48,13 @@ help: ## Show this help
 	@echo "  Of matrix:                   EXECUTOR=ray RAY_ADDRESS=host:6379  on a Ray cluster"
 	@echo "  Of energy, besides:          WINDOW=10 REPEATS=3 IDLE=10  seconds, windows, seconds"
 	@echo "                               BUDGET=file.yaml      limits that figures must keep"
-	@echo "  Of matrix, accept, report:   RESULTS=file.jsonl    instead of reports/results.jsonl"
+	@echo "  Of accept, report, repro:    RESULTS=file.jsonl    instead of reports/results.jsonl (also of matrix)"
 	@echo "  Of bench:                    PARTS=\"sample scaling large running sampling matrix\"  CELLS=16  WRITE=docs/benchmarks.md"
 	@echo "  Of test:                     WORKERS=4             processes that share its files (default: 2)"
+	@echo "  Of faults:                   REPEAT=20             rounds (default: 20)"
 	@echo "  Of audit, besides:           SAMPLE=24 SEED=text   so many cells, spread over sections"
 	@echo "  Of setup, matrix, report:    VLLM_VERSION=0.31.0   another version, into results of its own"
-	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend"
+	@echo "                               VERSIONS=\"vllm=0.31.0 pytorch=…\"  the same for any backend (also of accept, repro, drift)"
 
 harness: # the harness's own environment; never holds torch
 	@PYTHONPATH=. $(PYTHON) -m harness.environments .venv requirements/harness --editable .
