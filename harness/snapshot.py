@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable
 from importlib import metadata
@@ -71,6 +72,8 @@ def _normal(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
+_LOCAL: Final = re.compile(r"^(?:\.\./)+bin/|,,$")
+
 OWN = "paramatrix"
 """Our own distribution: what of its files matters is told by their imports."""
 
@@ -78,7 +81,8 @@ OWN = "paramatrix"
 def installed_contents(there: Iterable[metadata.Distribution]) -> tuple[str, tuple[str, ...]]:
     """A digest of all that is installed; and the names of what cannot be told from another state of it.
 
-    A distribution is told by its RECORD, which has a hash of every file that was installed. One that is installed as
+    A distribution is told by its RECORD, which has hashes of the files that were installed, wherever the environment
+    lies. One that is installed as
     a link to a folder of sources is told by the names, sizes and times of the files there. A file that somebody
     edits in an installed package is not seen.
     """
@@ -88,11 +92,21 @@ def installed_contents(there: Iterable[metadata.Distribution]) -> tuple[str, tup
         if name == OWN:
             continue
         folder = _linked(item)
-        told = _states(folder) if folder else item.read_text("RECORD")
+        told = _states(folder) if folder else _recorded(item)
         if told is None:
             unknown.append(name)
         lines.append(f"{name} {item.version} {hashlib.sha256((told or '').encode()).hexdigest()}")
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(), tuple(sorted(unknown))
+
+
+def _recorded(item: metadata.Distribution) -> str | None:
+    """The lines of RECORD that are the same in every environment; None where it has none.
+
+    Scripts name the interpreter by its path, and nothing here runs them; what was compiled afterwards has no hash.
+    """
+    if (told := item.read_text("RECORD")) is None:
+        return None
+    return "\n".join(line for line in sorted(told.splitlines()) if not _LOCAL.search(line))
 
 
 def _linked(item: metadata.Distribution) -> Path | None:

@@ -309,6 +309,15 @@ def test_a_distribution_is_told_by_its_record(tmp_path: Path) -> None:
     assert len({contents, first[0], second[0]}) == 3
 
 
+def test_where_an_environment_lies_and_what_it_compiled_make_no_difference(tmp_path: Path) -> None:
+    here = "../../../bin/run,sha256=a,1\nthing.py,sha256=c,1\n__pycache__/thing.cpython-311.pyc,,\n"
+    there = "thing.py,sha256=c,1\n../../../bin/run,sha256=b,2\n"
+    told = [installed_contents([installed(tmp_path, RECORD=text)]) for text in (here, there)]
+    assert told[0] == told[1]
+    data = installed_contents([installed(tmp_path, RECORD=there + "../../../share/binary,sha256=a,1\n")])
+    assert data != told[0]
+
+
 def test_a_linked_folder_of_sources_is_told_by_the_files_in_it(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
