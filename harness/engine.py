@@ -1,7 +1,7 @@
 """The engine process: one loaded engine, forked from the host that has imported the library.
 
 `start` forks; the child loads and then answers generate messages until it is killed. The
-child leads a process group of its own, dies with its host, and writes what the library
+child leads a session of its own, dies with its host, and writes what the library
 prints into a log file whose tail becomes evidence when it ends badly.
 """
 

@@ -11,9 +11,6 @@ SUMS = Workload("sums", grammar.SHORT)
 VARIED = Workload("varied", grammar.VARIED)
 """Eight prompts of clearly different lengths: batching and padding show."""
 
-ONE = Workload("one", grammar.SHORT[:1])
-"""A single prompt, for what upstream only does at batch size 1."""
-
 OPEN = Workload("open", grammar.OPEN, max_new_tokens=12)
 """Stories: many next words are likely, so that what limits the choice shows."""
 

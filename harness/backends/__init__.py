@@ -1,4 +1,4 @@
-"""One module a backend. `create` imports only the one that is asked for."""
+"""One package a backend. `create` imports only the one that is asked for."""
 
 from __future__ import annotations
 

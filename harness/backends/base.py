@@ -1,8 +1,7 @@
 """What a backend must offer, and the words in which it reports what it saw.
 
 Everything here runs inside the backend's own interpreter, so this module and all that it
-imports use the standard library alone. A backend is one module (or package) with a class
-that satisfies `Backend`; nothing else in the harness knows its name.
+imports use the standard library alone. A backend is a package with a class that satisfies `Backend`.
 """
 
 from __future__ import annotations

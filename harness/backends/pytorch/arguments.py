@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.backends.pacing import TRAFFIC
 from harness.backends.settings import ConflictingSettingsError, take
 
 if TYPE_CHECKING:
@@ -106,11 +105,6 @@ BATCHING = {
 ENGINE_PATHS = frozenset(
     {*MODEL, *BITSANDBYTES, *COMPILE, *SHARDED, *QUANTIZED, "pytorch.torch_compile", "pytorch.num_processes"}
 )
-REQUEST_PATHS = frozenset(
-    {*GENERATE, *STREAMER, "decoder.preset", "decoder.beam_search.enabled", "random_seed"} | {*BATCHING, *TRAFFIC}
-)
-EITHER_PATHS = frozenset({"passthrough_kwargs"})
-"""Goes to `from_pretrained` from a load job and to `generate` from a generate job."""
 
 
 OBJECTS = {
