@@ -82,9 +82,8 @@ def installed_contents(there: Iterable[metadata.Distribution]) -> tuple[str, tup
     """A digest of all that is installed; and the names of what cannot be told from another state of it.
 
     A distribution is told by its RECORD, which has hashes of the files that were installed, wherever the environment
-    lies. One that is installed as
-    a link to a folder of sources is told by the names, sizes and times of the files there. A file that somebody
-    edits in an installed package is not seen.
+    lies. One that is installed as a link to a folder of sources is told by the names, sizes and times of the files
+    there. A file that somebody edits in an installed package is not seen.
     """
     lines, unknown = [], []
     for item in there:

@@ -180,20 +180,18 @@ def replace_by(path: Path, parts: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         scratch.replace(real)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}. {_mend(error)}") from None
+        raise StoreError(f"{path}: cannot be written: {error.strerror}. {_advice(error)}") from None
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()  # there is none where all went well
 
 
-def _mend(error: OSError) -> str:
+def _advice(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return "Make room for it and run again."
-    return (
-        "Make the folder writable."
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}
-        else "Mend that and run again."
-    )
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "Make the folder writable."
+    return "Mend that and run again."
 
 
 def _sweep(path: Path) -> None:
